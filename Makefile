@@ -1,0 +1,35 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/installed.stamp
+SOURCES := $(wildcard pyro_drpm models tests benchmarks)
+
+.PHONY: demo test lint benchmark wheel clean
+
+demo: $(INSTALLED)  ## Train DRPM-VC and its baselines on the embedded digits.
+	$(VENV)/bin/python -m models.vc
+
+test: $(INSTALLED)  ## Run the tests and the doctests in two processes.
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+lint: $(INSTALLED)  ## Check the style, the format and the types.
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/mypy $(SOURCES)
+
+benchmark: $(INSTALLED)  ## Measure one training step of the partition.
+	$(VENV)/bin/python -m benchmarks.training_step
+
+wheel: $(INSTALLED)  ## Build the wheel into dist/.
+	$(VENV)/bin/python -m pip wheel . --no-deps --wheel-dir dist
+
+clean:  ## Remove everything that make creates.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The stamp is written last: an interrupted installation is repeated, a finished one is not.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
