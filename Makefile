@@ -25,7 +25,7 @@ benchmark: $(INSTALLED)  ## Measure one training step of the partition.
 wheel: $(INSTALLED)  ## Build the wheel into dist/.
 	$(VENV)/bin/python -m pip wheel . --no-deps --wheel-dir dist
 
-clean:  ## Remove everything that make creates.
+clean:  ## Remove the environment, builds and caches, but no results.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The stamp is written last: an interrupted installation is repeated, a finished one is not.
