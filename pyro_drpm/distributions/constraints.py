@@ -1,0 +1,73 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Supports of the distributions over partitions, subset sizes and orderings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+__all__ = ["ordering", "partition_matrix", "relaxed_partition_matrix", "subset_sizes"]
+
+# Arithmetic on straight-through samples may leave round-off behind.
+_TOLERANCE = 1e-4
+
+
+class _PartitionMatrix(Constraint):
+    """Matrices ``(K, n)`` whose columns are one-hot, up to round-off."""
+
+    is_discrete = True
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        top = value.amax(-2)
+        rest = value.abs().sum(-2) - top.abs()
+        return (((top - 1).abs() <= _TOLERANCE) & (rest <= _TOLERANCE)).all(-1)
+
+
+class _RelaxedPartitionMatrix(Constraint):
+    """Non-negative matrices ``(K, n)`` whose entries add up to ``n``, up to round-off."""
+
+    is_discrete = False
+    event_dim = 2
+
+    def check(self, value: Tensor) -> Tensor:
+        n = value.shape[-1]
+        balanced = (value.sum((-1, -2)) - n).abs() <= _TOLERANCE * n
+        return balanced & (value >= -_TOLERANCE).flatten(-2).all(-1)
+
+
+class _Ordering(Constraint):
+    """Permutations of ``0, ..., n - 1``."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value.sort(-1).values == torch.arange(value.shape[-1], device=value.device)).all(-1)
+
+
+class _SubsetSizes(Constraint):
+    """Integers between 0 and the capacities that add up to the total, up to round-off."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, total_count: int, capacities: Tensor) -> None:
+        self.total_count = total_count
+        self.capacities = capacities
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        near = (value - value.round()).abs() <= _TOLERANCE
+        counts = value.round()
+        valid = near & (counts >= 0) & (counts <= self.capacities)
+        return valid.all(-1) & (counts.sum(-1) == self.total_count)
+
+
+partition_matrix = _PartitionMatrix()
+relaxed_partition_matrix = _RelaxedPartitionMatrix()
+ordering = _Ordering()
+subset_sizes = _SubsetSizes

@@ -1,0 +1,374 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Random partitions as an ordinary latent variable."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
+from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
+from pyro_drpm.distributions.plackett_luce import PlackettLuce
+from pyro_drpm.distributions.weights import log_weights
+from pyro_drpm.ops.noise import gumbel
+from pyro_drpm.ops.partitions import hard_partition, relaxed_partition
+from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
+from pyro_drpm.ops.set_probability import log_set_probability
+from pyro_drpm.ops.sizes import sample_sizes
+
+__all__ = ["DRPM", "BoundParts"]
+
+_MAX_ENUMERATED = 1 << 16
+
+
+class BoundParts(NamedTuple):
+    """What the bounds of Lemma 4.2 are made of, each of shape ``(*sample, *batch)``.
+
+    Attributes:
+        sizes: ``log p(n_1, ..., n_K)``.
+        orderings: ``log |Pi_Y| = sum_k log n_k!``, how many orderings give the partition.
+        lower: Log-probability of the most probable ordering that gives the partition.
+        upper: Log-probability of the most probable ordering at all; with ``tight`` the same as
+            ``lower``.
+    """
+
+    sizes: Tensor
+    orderings: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+class DRPM(TorchDistribution):
+    r"""Differentiable random partition of ``n`` elements into at most ``K`` subsets.
+
+    A sample is a matrix ``Y`` of shape ``(K, n)`` whose columns are one-hot: ``Y[k, i]`` is 1 where
+    element ``i`` lies in subset ``k``; rows may be empty. The sizes of the subsets follow
+    :class:`MultivariateFisherHypergeometric` with weights :math:`\omega`, an ordering of the
+    elements follows :class:`PlackettLuce` with scores :math:`s`, and the subsets take the elements
+    in order: the first :math:`n_1` form subset 1, the next :math:`n_2` subset 2, and so on. So
+    subset 1 tends to hold the highest scores.
+
+    The log-mass is exact, not a bound:
+
+    .. math::
+        \log p(Y) = \log p(n_1, \dots, n_K) + \sum_k \log I_k, \qquad
+        I_k = \int_0^\infty R_k e^{-R_k t} \prod_{i : y_{ki} = 1} (1 - e^{-s_i t}) \, dt,
+
+    with :math:`R_k` the sum of the scores of all later subsets, see
+    :mod:`pyro_drpm.ops.set_probability`. It is differentiable in :math:`\omega`, :math:`s` and
+    ``Y``.
+
+    :meth:`rsample` draws exactly and carries straight-through gradients: for :math:`\omega` those
+    of :mod:`pyro_drpm.ops.sizes`, for :math:`s` those of NeuralSort at the given temperature,
+    computed in a band (:mod:`pyro_drpm.ops.neuralsort`).
+
+    Args:
+        omega: Importance weights of the subsets, positive, shape ``(*batch, K)``.
+        s: Scores of the elements, positive, shape ``(*batch, n)``.
+        log_omega: Logarithms of the weights, instead of ``omega``.
+        log_s: Logarithms of the scores, instead of ``s``.
+        capacities: Integers, the most that each subset can hold, broadcastable with
+            ``(*batch, K)``; ``n`` by default.
+        temperature: Of the relaxations, positive; constant for differentiation.
+        hard: Whether :meth:`rsample` and :attr:`mode` give 0 and 1 with a straight-through
+            gradient, or the relaxed partition.
+        validate_args: Whether to check values.
+
+    Raises:
+        ValueError: If weights or scores are given in both forms or none, are not float32 or
+            float64 or differ in dtype or device, or their batch shapes do not broadcast; if the
+            temperature is not positive; if capacities are no integers or cannot hold ``n``
+            elements; with ``validate_args`` if weights or scores are not finite (and positive).
+
+    References:
+        Sutter, T. M., Ryser, A., Liebeskind, J., Vogt, J. E.: Differentiable random partition
+        models. NeurIPS 2023, arXiv 2305.16841 (definition 4.1, proposition 4.1, lemma 4.2).
+
+    Example:
+        >>> partition = DRPM(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0, 1.0]))
+        >>> partition.batch_shape, partition.event_shape
+        (torch.Size([]), torch.Size([2, 3]))
+        >>> partition.enumerate_support().shape
+        torch.Size([8, 2, 3])
+        >>> partition.log_prob(partition.enumerate_support()).exp().sum().round(decimals=4)
+        tensor(1.)
+    """
+
+    arg_constraints = {
+        "omega": constraints.independent(constraints.positive, 1),
+        "s": constraints.independent(constraints.positive, 1),
+        "log_omega": constraints.real_vector,
+        "log_s": constraints.real_vector,
+    }
+    has_rsample = True
+    has_enumerate_support = True
+
+    def __init__(
+        self,
+        omega: Tensor | None = None,
+        s: Tensor | None = None,
+        *,
+        log_omega: Tensor | None = None,
+        log_s: Tensor | None = None,
+        capacities: Tensor | None = None,
+        temperature: Tensor | float = 0.5,
+        hard: bool = True,
+        validate_args: bool | None = None,
+    ) -> None:
+        validate = self._validate_args if validate_args is None else validate_args
+        owner = type(self).__name__
+        log_omega = log_weights(owner, "omega", omega, log_omega, validate)
+        log_s = log_weights(owner, "s", s, log_s, validate)
+        _check_match(owner, log_omega, log_s)
+        self.temperature = _checked_temperature(owner, temperature, validate)
+        self.hard = hard
+        n = log_s.shape[-1]
+        self._sizes = MultivariateFisherHypergeometric(
+            n, log_omega=log_omega, capacities=capacities, validate_args=validate_args
+        )
+        self._ordering = PlackettLuce(log_s=log_s, validate_args=validate_args)
+        try:
+            batch_shape = torch.broadcast_shapes(self._sizes.batch_shape, log_s.shape[:-1])
+        except RuntimeError:
+            raise ValueError(
+                f"{owner}: expected batch shapes that broadcast, but got weights of shape "
+                f"{(*self._sizes.batch_shape, log_omega.shape[-1])} and scores of shape "
+                f"{tuple(log_s.shape)}."
+            ) from None
+        event_shape = torch.Size((log_omega.shape[-1], n))
+        super().__init__(batch_shape, event_shape, validate_args=False)
+        self._validate_args = validate
+
+    def expand(self, batch_shape: Sequence[int], _instance: DRPM | None = None) -> DRPM:
+        return self._copy(torch.Size(batch_shape), _instance)
+
+    def with_temperature(self, temperature: Tensor | float) -> DRPM:
+        """The same distribution at another temperature; tables are shared."""
+        new = self._copy(self.batch_shape)
+        new.temperature = _checked_temperature(
+            type(self).__name__, temperature, self._validate_args
+        )
+        return new
+
+    def _copy(self, batch_shape: torch.Size, _instance: DRPM | None = None) -> DRPM:
+        new = self._get_checked_instance(DRPM, _instance)
+        # The components keep the shapes of their parameters and broadcast when they are used.
+        for name in ("temperature", "hard", "_sizes", "_ordering"):
+            setattr(new, name, getattr(self, name))
+        if "has_rsample" in self.__dict__:
+            new.has_rsample = self.has_rsample
+        super(DRPM, new).__init__(batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
+        """Batch and event shape from argument shapes."""
+        sizes, size_event = MultivariateFisherHypergeometric.infer_shapes(**arg_shapes)
+        ordering, ordering_event = PlackettLuce.infer_shapes(**arg_shapes)
+        return torch.broadcast_shapes(sizes, ordering), size_event + ordering_event
+
+    @constraints.dependent_property(event_dim=2)
+    def support(self) -> constraints.Constraint:
+        return partition_matrix if self.hard else relaxed_partition_matrix
+
+    @property
+    def sizes(self) -> MultivariateFisherHypergeometric:
+        """The distribution of the subset sizes."""
+        return self._sizes.expand(self.batch_shape)
+
+    @property
+    def ordering(self) -> PlackettLuce:
+        """The distribution of the ordering."""
+        return self._ordering.expand(self.batch_shape)
+
+    @property
+    def log_omega(self) -> Tensor:
+        """Log-weights, shape ``(*batch, K)``."""
+        return self.sizes.log_omega
+
+    @property
+    def omega(self) -> Tensor:
+        """Weights, shape ``(*batch, K)``."""
+        return self.sizes.omega
+
+    @property
+    def log_s(self) -> Tensor:
+        """Log-scores, shape ``(*batch, n)``."""
+        return self.ordering.log_s
+
+    @property
+    def s(self) -> Tensor:
+        """Scores, shape ``(*batch, n)``."""
+        return self.ordering.s
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Exact log-mass, shape ``(*sample, *batch)``."""
+        sizes, assignment = self._log_mass_parts(value)
+        return self._full(sizes + assignment)
+
+    def log_prob_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """``log p(n_1, ..., n_K)`` and ``log p(Y | n_1, ..., n_K)``, ``(*sample, *batch)`` each."""
+        sizes, assignment = self._log_mass_parts(value)
+        return self._full(sizes), self._full(assignment)
+
+    def _log_mass_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        self._check(value)
+        log_s = self._ordering.log_s
+        assignment = log_set_probability(log_s, value.to(log_s.dtype), hard=self.hard)
+        return self._sizes.log_mass(value.sum(-1)), assignment
+
+    def log_prob_bounds(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
+        r"""Lower and upper bound of the log-mass (lemma 4.2 of the paper).
+
+        .. math::
+            \log p(n) + \log p(\pi_Y) \le \log p(Y)
+            \le \log p(n) + \log |\Pi_Y| + \max_\pi \log p(\pi),
+
+        with :math:`\pi_Y` the most probable ordering among those that give ``Y``, which makes the
+        lower bound the best there is. The lemma's maximum runs over all orderings; ``tight=True``
+        restricts it to those that give ``Y``, as the lemma's proof does on its way.
+
+        Args:
+            value: Partition matrix, shape ``(*sample, *batch, K, n)``.
+            tight: Which maximum the upper bound takes.
+
+        Returns:
+            Two tensors of shape ``(*sample, *batch)``.
+        """
+        parts = self.bound_parts(value, tight)
+        return parts.sizes + parts.lower, parts.sizes + parts.orderings + parts.upper
+
+    def bound_parts(self, value: Tensor, tight: bool = False) -> BoundParts:
+        """The terms of :meth:`log_prob_bounds`."""
+        self._check(value)
+        log_s = self._ordering.log_s
+        lower = log_ordering_probability(log_s, best_ordering(log_s, value))
+        upper = lower if tight else log_ordering_probability(log_s, self._ordering.mode)
+        orderings = torch.lgamma(value.sum(-1).double() + 1).sum(-1)
+        parts = self._sizes.log_mass(value.sum(-1)), orderings, lower, upper
+        return BoundParts(*(self._full(part) for part in parts))
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return self.partition(*self._noise(shape))
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        with torch.no_grad():
+            return self.partition(*self._noise(shape), hard=True)
+
+    @property
+    def mode(self) -> Tensor:
+        """The partition without noise, with gradients, shape ``(*batch, K, n)``.
+
+        Each size is the most probable one given the earlier sizes and the ordering falls with the
+        scores. This is the deterministic partition of the paper's section 5.3; it need not be the
+        most probable of all partitions.
+        """
+        return self.partition(None, None)
+
+    @property
+    def noise_shapes(self) -> tuple[torch.Size, torch.Size]:
+        """Shapes ``(K - 1, w)`` and ``(n,)`` of the Gumbel noise behind one partition."""
+        return self._sizes.noise_shape, self.event_shape[1:]
+
+    def partition(
+        self, size_noise: Tensor | None, ordering_noise: Tensor | None, hard: bool | None = None
+    ) -> Tensor:
+        """The partition as a function of standard Gumbel noise.
+
+        Args:
+            size_noise: Shape ``(*sample, *batch, K - 1, w)``, see :attr:`noise_shapes`; none
+                gives the mode of each size.
+            ordering_noise: Shape ``(*sample, *batch, n)``; none gives the order of the scores.
+            hard: Overrides the distribution's own.
+
+        Returns:
+            Shape ``(*sample, *batch, K, n)``, with gradients for weights, scores and noise.
+        """
+        law, scores = self._sizes.law, self._ordering.log_s.double()
+        shape = self.batch_shape
+        if size_noise is not None:
+            shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
+        if ordering_noise is not None:
+            scores = scores + ordering_noise
+        scores = scores.expand(*shape, -1)
+        counts = sample_sizes(law, size_noise, shape)
+        build = hard_partition if (self.hard if hard is None else hard) else relaxed_partition
+        dtype = self._ordering.log_s.dtype
+        return build(law, counts, size_noise, scores, self.temperature, dtype)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.
+
+        Partitions that exceed the capacities are among them, with mass 0.
+
+        Raises:
+            ValueError: If there are more than 65,536 of them.
+        """
+        num_subsets, n = self.event_shape
+        if num_subsets**n > _MAX_ENUMERATED:
+            raise ValueError(
+                f"{type(self).__name__}: expected K ** n to be at most {_MAX_ENUMERATED} for "
+                f"enumeration, but got K={num_subsets} and n={n}."
+            )
+        log_s = self._ordering.log_s
+        subsets = torch.tensor(list(itertools.product(range(num_subsets), repeat=n)))
+        values = F.one_hot(subsets.to(log_s.device), num_subsets).mT.to(log_s.dtype)
+        values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
+        return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
+
+    def _noise(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        device = self._ordering.log_s.device
+        sizes, ordering = self.noise_shapes
+        return gumbel(shape + sizes, device), gumbel(shape + ordering, device)
+
+    def _full(self, log_prob: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
+        return log_prob.to(self._ordering.log_s.dtype).expand(shape)
+
+    def _check(self, value: Tensor) -> None:
+        if not self._validate_args:
+            return
+        if not isinstance(value, Tensor) or tuple(value.shape[-2:]) != tuple(self.event_shape):
+            received = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise ValueError(
+                f"{type(self).__name__}: expected a partition matrix of shape "
+                f"(..., {', '.join(map(str, self.event_shape))}), but got {received}."
+            )
+        self._validate_sample(value)
+
+
+def _check_match(owner: str, log_omega: Tensor, log_s: Tensor) -> None:
+    for what in ("dtype", "device"):
+        of_omega, of_s = getattr(log_omega, what), getattr(log_s, what)
+        if of_omega != of_s:
+            raise ValueError(
+                f"{owner}: expected weights and scores of the same {what}, but got {of_omega} for "
+                f"omega and {of_s} for s."
+            )
+
+
+def _checked_temperature(owner: str, temperature: Tensor | float, validate: bool) -> Tensor | float:
+    if isinstance(temperature, Tensor) and (temperature.dim() > 0 or not validate):
+        valid = temperature.dim() == 0
+    else:
+        valid = 0 < float(temperature) < math.inf
+    if not valid:
+        raise ValueError(
+            f"{owner}: expected temperature to be a positive finite number, but got {temperature}."
+        )
+    return temperature.detach() if isinstance(temperature, Tensor) else temperature

@@ -1,0 +1,295 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The distribution of the subset sizes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.utils import lazy_property
+
+from pyro_drpm.distributions.constraints import subset_sizes
+from pyro_drpm.distributions.weights import log_weights
+from pyro_drpm.ops.noise import gumbel
+from pyro_drpm.ops.size_law import SizeLaw, log_binomial, log_normalizer, size_law
+from pyro_drpm.ops.sizes import boundary_moves, sample_sizes
+
+__all__ = ["MultivariateFisherHypergeometric"]
+
+_MAX_ENUMERATED = 1 << 16
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class MultivariateFisherHypergeometric(TorchDistribution):
+    r"""Fisher's multivariate noncentral hypergeometric distribution.
+
+    A sample is a vector of ``K`` counts that add up to :math:`n`, ``total_count``:
+
+    .. math::
+        \log p(n_1, \dots, n_K) = \sum_k \Big[ \log \binom{m_k}{n_k} + n_k \log \omega_k \Big]
+        - \log P_0, \qquad 0 \le n_k \le m_k .
+
+    The normaliser :math:`P_0` and the conditionals that samples are drawn from are exact, see
+    :mod:`pyro_drpm.ops.size_law`; a table costs ``O(K w^2)`` for a window ``w`` of at most
+    ``n + 1`` and of order ``sqrt(n)``, once for each distinct ``omega`` whatever the number of
+    samples. :meth:`rsample` is straight-through: integers with the gradient of
+    :mod:`pyro_drpm.ops.sizes`.
+
+    Args:
+        total_count: The number ``n`` of elements.
+        omega: Importance weights, positive, shape ``(*batch, K)``.
+        log_omega: Their logarithms, instead of ``omega``.
+        capacities: Integers ``m_k``, the most that each subset can hold, shape broadcastable with
+            ``(*batch, K)``; ``total_count`` by default.
+        validate_args: Whether to check values.
+
+    Raises:
+        ValueError: If weights are given in both forms or none, are not float32 or float64, or have
+            no dimension; if capacities are not integers, negative, or add up to less than
+            ``total_count``; with ``validate_args`` if weights are not finite (and positive).
+
+    References:
+        Fog, A.: Sampling methods for Wallenius' and Fisher's noncentral hypergeometric
+        distributions. Communications in Statistics 37(2), 2008.
+        Sutter, T. M., Manduchi, L., Ryser, A., Vogt, J. E.: Learning group importance using the
+        differentiable hypergeometric distribution. ICLR 2023.
+
+    Example:
+        >>> sizes = MultivariateFisherHypergeometric(4, omega=torch.tensor([1.0, 2.0, 1.0]))
+        >>> sizes.mean
+        tensor([1.1026, 1.7948, 1.1026])
+        >>> sizes.log_prob(torch.tensor([1.0, 2.0, 1.0])).exp()
+        tensor(0.2627)
+    """
+
+    arg_constraints = {
+        "omega": constraints.independent(constraints.positive, 1),
+        "log_omega": constraints.real_vector,
+    }
+    has_rsample = True
+    has_enumerate_support = True
+
+    def __init__(
+        self,
+        total_count: int,
+        omega: Tensor | None = None,
+        *,
+        log_omega: Tensor | None = None,
+        capacities: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        validate = self._validate_args if validate_args is None else validate_args
+        owner = type(self).__name__
+        if isinstance(total_count, bool) or not isinstance(total_count, int) or total_count < 1:
+            raise ValueError(
+                f"{owner}: expected a positive integer total_count, got {total_count!r}."
+            )
+        self.total_count = total_count
+        log_omega = log_weights(owner, "omega", omega, log_omega, validate)
+        capacities = _capacities(owner, capacities, log_omega, total_count, validate)
+        # The parameters stay as small as they were given: expanded copies share their tables.
+        self._log_omega, self._capacities = torch.broadcast_tensors(log_omega, capacities)
+        self._cache: dict[str, SizeLaw] = {}
+        shape = self._log_omega.shape
+        super().__init__(shape[:-1], shape[-1:], validate_args=False)
+        self._validate_args = validate
+
+    def expand(
+        self, batch_shape: Sequence[int], _instance: MultivariateFisherHypergeometric | None = None
+    ) -> MultivariateFisherHypergeometric:
+        new = self._get_checked_instance(MultivariateFisherHypergeometric, _instance)
+        batch_shape = torch.Size(batch_shape)
+        for name in ("total_count", "_log_omega", "_capacities", "_cache"):
+            setattr(new, name, getattr(self, name))
+        if "has_rsample" in self.__dict__:
+            new.has_rsample = self.has_rsample
+        super(MultivariateFisherHypergeometric, new).__init__(
+            batch_shape, self.event_shape, validate_args=False
+        )
+        new._validate_args = self._validate_args
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    @classmethod
+    def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
+        """Batch and event shape from argument shapes."""
+        weights = arg_shapes.get("omega", arg_shapes.get("log_omega", ()))
+        shape = torch.broadcast_shapes(weights, arg_shapes.get("capacities", ()))
+        return shape[:-1], shape[-1:]
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        return subset_sizes(self.total_count, self._capacities)
+
+    @property
+    def log_omega(self) -> Tensor:
+        """Log-weights, shape ``(*batch, K)``."""
+        return self._log_omega.expand(self.batch_shape + self.event_shape)
+
+    @lazy_property
+    def omega(self) -> Tensor:
+        """Weights, shape ``(*batch, K)``."""
+        return self.log_omega.exp()
+
+    @property
+    def capacities(self) -> Tensor:
+        """Largest possible counts, shape ``(*batch, K)``."""
+        return self._capacities.expand(self.batch_shape + self.event_shape)
+
+    @property
+    def law(self) -> SizeLaw:
+        """The tables, computed once for all copies that :meth:`expand` makes."""
+        law = self._cache.get("law")
+        wants_grad = torch.is_grad_enabled() and self._log_omega.requires_grad
+        if law is None or (wants_grad and not law.mass.requires_grad):
+            law = size_law(self._log_omega, self._capacities, self.total_count)
+            self._cache["law"] = law
+        return law
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass, shape ``(*sample, *batch)``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_mass = self.log_mass(value)
+        shape = torch.broadcast_shapes(log_mass.shape, self.batch_shape)
+        return log_mass.expand(shape).to(self._log_omega.dtype)
+
+    def log_mass(self, value: Tensor) -> Tensor:
+        """:meth:`log_prob` in float64, continued to real counts by the gamma function."""
+        counts = value.double()
+        capacities = self._capacities.double()
+        # The binomial coefficient of a count above its capacity is zero, but lgamma has a pole.
+        possible = (counts <= capacities + 0.5).all(-1)
+        log_ways = log_binomial(capacities, counts.minimum(capacities))
+        log_mass = (log_ways + counts * self._log_omega.double()).sum(-1) - log_normalizer(self.law)
+        return torch.where(possible, log_mass, -torch.inf)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Counts with straight-through gradients, shape ``(*sample, *batch, K)``."""
+        counts = self.sample_counts(sample_shape)
+        value = counts.to(self._log_omega.dtype)
+        if counts.shape[-1] > 1 and torch.is_grad_enabled() and self.law.mass.requires_grad:
+            up, down = boundary_moves(self.law, counts)
+            boundary = F.pad((up + down).to(value.dtype), (1, 1))
+            value = value + boundary.diff(dim=-1)
+        return value
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Counts without gradients, shape ``(*sample, *batch, K)``."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def sample_counts(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Counts as integers, shape ``(*sample, *batch, K)``."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return sample_sizes(
+            self.law, gumbel(shape + self.noise_shape, self._log_omega.device), shape
+        )
+
+    @property
+    def noise_shape(self) -> torch.Size:
+        """Shape ``(K - 1, w)`` of the Gumbel noise behind one draw."""
+        num_subsets, width = self.law.mass.shape[-2:]
+        return torch.Size((num_subsets - 1, width))
+
+    @property
+    def mean(self) -> Tensor:
+        """Exact means, shape ``(*batch, K)``: the gradient of ``log P_0``."""
+        return self._finish(self._cumulants()[0])
+
+    @property
+    def variance(self) -> Tensor:
+        """Exact variances, shape ``(*batch, K)``: the second derivatives of ``log P_0``."""
+        mean, log_omega = self._cumulants()
+        with torch.enable_grad():
+            rows = [
+                torch.autograd.grad(mean[..., k].sum(), log_omega, create_graph=True)[0][..., k]
+                for k in range(mean.shape[-1])
+            ]
+        return self._finish(torch.stack(rows, -1))
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable counts, shape ``(*batch, K)``.
+
+        The mass is a product of log-concave terms, so that giving every element in turn to the
+        subset that gains most by it is optimal.
+        """
+        x = torch.arange(self.total_count, device=self._log_omega.device)
+        left = (self._capacities.unsqueeze(-1) - x).clamp(min=0).double()
+        gain = (left / (x + 1)).log() + self._log_omega.detach().double().unsqueeze(-1)
+        best = gain.flatten(-2).topk(self.total_count, -1).indices // self.total_count
+        counts = F.one_hot(best, self.event_shape[0]).sum(-2)
+        return counts.to(self._log_omega.dtype).expand(self.batch_shape + self.event_shape)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All count vectors, shape ``(cardinality, *batch, K)`` or with ones for ``batch``.
+
+        Raises:
+            ValueError: If there are more than 65,536 of them.
+        """
+        n, num_subsets = self.total_count, self.event_shape[0]
+        if (n + 1) ** (num_subsets - 1) > _MAX_ENUMERATED:
+            raise ValueError(
+                f"{type(self).__name__}: expected (total_count + 1)^(K - 1) to be at most "
+                f"{_MAX_ENUMERATED} for enumeration, but got total_count={n} and K={num_subsets}."
+            )
+        some = self._capacities.reshape(-1, num_subsets).amax(0).clamp(max=n).tolist()
+        first = [c for c in itertools.product(*(range(m + 1) for m in some[:-1])) if sum(c) <= n]
+        counts = [[*c, n - sum(c)] for c in first if n - sum(c) <= some[-1]]
+        values = torch.tensor(counts, dtype=self._log_omega.dtype, device=self._log_omega.device)
+        values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets)
+        return values.expand(-1, *self.batch_shape, -1) if expand else values
+
+    def _cumulants(self) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            log_omega = self._log_omega
+            if not log_omega.requires_grad:
+                log_omega = log_omega.detach().requires_grad_()
+            log_p0 = log_normalizer(size_law(log_omega, self._capacities, self.total_count))
+            (mean,) = torch.autograd.grad(log_p0.sum(), log_omega, create_graph=True)
+        return mean, log_omega
+
+    def _finish(self, moment: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and self._log_omega.requires_grad):
+            moment = moment.detach()
+        return moment.expand(self.batch_shape + self.event_shape)
+
+
+def _capacities(
+    owner: str, capacities: Tensor | None, log_omega: Tensor, total_count: int, validate: bool
+) -> Tensor:
+    if capacities is None:
+        return log_omega.new_full(log_omega.shape[-1:], total_count, dtype=torch.long)
+    if not isinstance(capacities, Tensor) or capacities.dtype not in _INTEGERS:
+        received = getattr(capacities, "dtype", repr(capacities))
+        raise ValueError(
+            f"{owner}: expected capacities to be an integer tensor, but got {received}."
+        )
+    try:
+        shape = torch.broadcast_shapes(capacities.shape, log_omega.shape)
+    except RuntimeError:
+        shape = torch.Size()
+    if shape[-1:] != log_omega.shape[-1:]:
+        raise ValueError(
+            f"{owner}: expected capacities of a shape that broadcasts with that of the weights, "
+            f"{tuple(log_omega.shape)}, but got {tuple(capacities.shape)}."
+        )
+    if validate:
+        room = capacities.expand(shape).sum(-1)
+        if (capacities < 0).any() or (room < total_count).any():
+            raise ValueError(
+                f"{owner}: expected capacities that are not negative and add up to at least "
+                f"{total_count}, but got {capacities.tolist()}."
+            )
+    return capacities.long()

@@ -1,0 +1,10 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Inference in models with random partitions."""
+
+from pyro_drpm.infer.elbo import TracePartition_ELBO
+from pyro_drpm.infer.reparam import DRPMReparam
+from pyro_drpm.infer.temperature import ExponentialAnnealing, temperature
+
+__all__ = ["DRPMReparam", "ExponentialAnnealing", "TracePartition_ELBO", "temperature"]

@@ -1,0 +1,47 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Log-probabilities of orderings and the bounds they give for partitions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["best_ordering", "log_ordering_probability"]
+
+
+def log_ordering_probability(log_s: Tensor, ordering: Tensor) -> Tensor:
+    r"""Plackett-Luce log-probability of an ordering.
+
+    .. math:: \log p(\pi) = \sum_i \Big[ \log s_{\pi_i} - \log \sum_{j \ge i} s_{\pi_j} \Big]
+
+    Args:
+        log_s: Log-scores, shape ``(*batch, n)``.
+        ordering: Element indices, best first, shape ``(*batch, n)``.
+
+    Returns:
+        Shape ``(*batch,)``, float64.
+    """
+    shape = torch.broadcast_shapes(log_s.shape, ordering.shape)
+    ordered = log_s.double().expand(shape).gather(-1, ordering.expand(shape))
+    return (ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
+
+
+def best_ordering(log_s: Tensor, Y: Tensor) -> Tensor:
+    """The most probable ordering among those that give the partition.
+
+    The subsets come in turn and the scores fall within each subset.
+
+    Args:
+        log_s: Log-scores, shape ``(*batch, n)``.
+        Y: Partition matrix with one-hot columns, shape ``(*batch, K, n)``.
+
+    Returns:
+        Shape ``(*batch, n)``.
+    """
+    subset = Y.argmax(-2)
+    shape = torch.broadcast_shapes(log_s.shape, subset.shape)
+    by_score = log_s.detach().expand(shape).argsort(dim=-1, descending=True, stable=True)
+    by_subset = subset.expand(shape).gather(-1, by_score).argsort(dim=-1, stable=True)
+    return by_score.gather(-1, by_subset)

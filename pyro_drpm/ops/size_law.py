@@ -1,0 +1,171 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""Exact tables of Fisher's multivariate noncentral hypergeometric distribution.
+
+The mass of counts :math:`n_1, \dots, n_K` with total :math:`n` is
+:math:`\prod_k \binom{m_k}{n_k} \omega_k^{n_k} / P_0`. Multiplying every weight by the same
+:math:`e^\theta` leaves it alone, because the total is fixed. With :math:`\theta` such that the
+means of the independent binomials behind the weights,
+:math:`B_k \sim \mathrm{Bin}(m_k, \sigma(\log \omega_k + \theta))`, add up to :math:`n`,
+the distribution is that of :math:`B` given :math:`\sum_k B_k = n`, an event of probability of
+order :math:`n^{-1/2}` at least. So plain probabilities can be convolved without logarithms:
+every term is positive (no cancellation), what underflows is below :math:`10^{-300}` of the whole,
+and beyond a window around the means whose width grows as :math:`\sqrt n` nothing is left that any
+float could tell from zero (Bernstein's inequality). This holds for weights of any scale.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_drpm.ops.convolution import convolve
+
+__all__ = ["SizeLaw", "log_binomial", "log_normalizer", "size_law", "slice_with_zeros"]
+
+# A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
+# indicators with variance at most n.
+_DROPPED_NATS = 75.0
+_BISECTIONS = 40
+_TINY = 1e-300
+
+
+class SizeLaw(NamedTuple):
+    """Windows of the binomials and of their partial sums from the last subset backwards.
+
+    Attributes:
+        total: The number ``n`` of elements.
+        mass: Probabilities of ``B_k``, shape ``(*batch, K, w)``.
+        mass_start: Count at the left edge of each window of ``mass``, shape ``(*batch, K)``.
+        rest: Probabilities of ``B_k + ... + B_K``, shape ``(*batch, K, w)``; row 0 is empty.
+        rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``.
+        log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
+    """
+
+    total: int
+    mass: Tensor
+    mass_start: Tensor
+    rest: Tensor
+    rest_start: Tensor
+    log_scale: Tensor
+
+    def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
+        """Probabilities of counts given what the earlier subsets have left over.
+
+        Args:
+            subsets: One subset from 0 to ``K - 2``, or ``slice(-1)`` for all of them at once.
+            remaining: Elements left for that subset and all later ones, shape ``(*sample, *batch)``
+                for one subset, ``(*sample, *batch, K - 1)`` for all.
+
+        Returns:
+            One more dimension, of size ``w``; entry ``x`` is the probability of the count
+            ``mass_start + x``, exactly 0 where that is impossible. All zeros where no count is
+            possible.
+        """
+        mass, rest = self.mass[..., subsets, :], self.rest[..., 1:, :][..., subsets, :]
+        if isinstance(subsets, slice):
+            rest = self.rest[..., 1:, :]
+            start = self.mass_start[..., subsets] + self.rest_start[..., 1:]
+        else:
+            start = self.mass_start[..., subsets] + self.rest_start[..., subsets + 1]
+        width = mass.shape[-1]
+        index = (remaining - start).unsqueeze(-1) - torch.arange(width, device=mass.device)
+        inside = (index >= 0) & (index < width)
+        rest = rest.expand(*index.shape[:-1], width).gather(-1, index.clamp(0, width - 1))
+        joint = mass * torch.where(inside, rest, 0.0)
+        return joint / joint.sum(-1, keepdim=True).clamp(min=_TINY)
+
+
+def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
+    """Builds the tables, ``O(K w^2)`` with ``w`` the smaller of ``n + 1`` and ``O(sqrt n)``.
+
+    Args:
+        log_omega: Log-weights, shape ``(*batch, K)``; computed with in float64.
+        capacities: Integers ``m_k``, shape ``(*batch, K)`` or broadcastable.
+        total: Number ``n`` of elements; the capacities must add up to at least that.
+    """
+    log_omega, capacities = torch.broadcast_tensors(log_omega.double(), capacities)
+    tilt = _tilt(log_omega.detach(), capacities, total)
+    log_odds = log_omega + tilt.unsqueeze(-1)
+    softplus = torch.nn.functional.softplus(log_odds.detach())
+    mean = capacities * torch.sigmoid(log_odds.detach())
+    width = min(total + 1, _window_width(total))
+    mass_start = _window_start(mean, width, total)
+    rest_start = _window_start(mean.flip(-1).cumsum(-1).flip(-1), width, total)
+
+    x = mass_start.unsqueeze(-1) + torch.arange(width, device=log_omega.device)
+    possible = x <= capacities.unsqueeze(-1)
+    x = torch.where(possible, x, 0)
+    log_mass = log_binomial(capacities.unsqueeze(-1).to(log_odds), x.to(log_odds))
+    log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
+    mass = torch.where(possible, log_mass, -math.inf).exp()
+
+    rest = _partial_sums(mass, mass_start, rest_start)
+    log_scale = (capacities * softplus).sum(-1) - total * tilt
+    return SizeLaw(total, mass, mass_start, rest, rest_start, log_scale)
+
+
+def log_normalizer(law: SizeLaw) -> Tensor:
+    """The logarithm of ``P_0``, shape ``(*batch,)``."""
+    width = law.mass.shape[-1]
+    if law.mass.shape[-2] == 1:
+        at_total = slice_with_zeros(law.mass[..., 0, :], law.total - law.mass_start[..., 0], 1)
+    else:
+        # The last count that the window of the rest can reach with the first subset's first.
+        last = law.total - law.mass_start[..., 0] - law.rest_start[..., 1]
+        rest = slice_with_zeros(law.rest[..., 1, :], last - (width - 1), width)
+        at_total = (law.mass[..., 0, :] * rest.flip(-1)).sum(-1, keepdim=True)
+    return law.log_scale + at_total.squeeze(-1).log()
+
+
+def log_binomial(n: Tensor, k: Tensor) -> Tensor:
+    """``log C(n, k)``, continued to real arguments by the gamma function."""
+    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+
+
+def _tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
+    """The shift of all log-weights, shape ``(*batch,)``, that makes the binomial means add to n."""
+    room = capacities.sum(-1).double()
+    center = (math.log(total) - (room - total).log()).clamp(-40.0, 40.0)
+    low = center - log_omega.amax(-1)
+    high = center - log_omega.amin(-1)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        mean = (capacities * torch.sigmoid(log_omega + middle.unsqueeze(-1))).sum(-1)
+        low = torch.where(mean < total, middle, low)
+        high = torch.where(mean < total, high, middle)
+    return (low + high) / 2
+
+
+def _window_width(total: int) -> int:
+    """Bernstein: ``P(|S - E S| > t) <= 2 exp(-t^2 / (2 (var + t / 3)))``, with ``var <= n``."""
+    third = _DROPPED_NATS / 3
+    return 2 * math.ceil(third + math.sqrt(third**2 + 2 * _DROPPED_NATS * total)) + 1
+
+
+def _window_start(mean: Tensor, width: int, total: int) -> Tensor:
+    return (mean.round().long() - width // 2).clamp(0, total + 1 - width)
+
+
+def _partial_sums(mass: Tensor, mass_start: Tensor, rest_start: Tensor) -> Tensor:
+    num_subsets, width = mass.shape[-2:]
+    rows = [mass[..., -1, :]]
+    for k in range(num_subsets - 2, 0, -1):
+        whole = convolve(mass[..., k, :], rows[-1])
+        first = rest_start[..., k] - mass_start[..., k] - rest_start[..., k + 1]
+        rows.append(slice_with_zeros(whole, first, width))
+    if num_subsets > 1:
+        rows.append(torch.zeros_like(rows[0]))  # all subsets together: never needed
+    return torch.stack(rows[::-1], -2)
+
+
+def slice_with_zeros(values: Tensor, first: Tensor, width: int) -> Tensor:
+    """``values[..., first : first + width]`` with zeros beyond the ends."""
+    index = first.unsqueeze(-1) + torch.arange(width, device=values.device)
+    inside = (index >= 0) & (index < values.shape[-1])
+    taken = values.gather(-1, index.clamp(0, values.shape[-1] - 1))
+    return torch.where(inside, taken, 0.0)
