@@ -1,0 +1,92 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The baselines of table 1: Gaussian mixtures and VaDE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.train import VariationalTraining
+
+__all__ = ["OwnOptimizerVaDETraining", "VaDEGuide", "VaDEModel", "mixture_clusters"]
+
+
+def mixture_clusters(train: Tensor, test: Tensor, num_clusters: int, seed: int) -> Tensor:
+    """Cluster test points by a Gaussian mixture of training points.
+
+    Args:
+        train: Pixels or latent means, shape ``(N, l)``.
+        test: Shape ``(M, l)``.
+        num_clusters: Number ``K`` of components.
+        seed: Seed of the starts.
+
+    Returns:
+        Clusters, shape ``(M,)``.
+    """
+    mixture = fit_mixture(train, num_clusters, seed)
+    return torch.as_tensor(mixture.predict(test.double().numpy()))
+
+
+class VaDEModel(PyroModule):
+    r"""Variational deep embedding (Jiang et al., 2017): every image picks its cluster on its own.
+
+    .. math::
+        z_i &\sim \sum_k \omega_k N(\mu_k, \mathrm{diag}(\sigma_k^2)) \\
+        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+
+    The cluster is summed out, which is what the optimal ``q(c | x) = p(c | z)`` amounts to.
+
+    Args:
+        decoder: Network from latent variables to logits of the pixels.
+        priors: The Gaussians and the weights of the clusters.
+    """
+
+    def __init__(self, decoder: nn.Module, priors: ClusterPriors) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.priors = priors
+
+    def forward(self, inputs: Tensor, images: Tensor) -> None:
+        """Sample the sites ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
+        priors = self.priors
+        clusters = dist.Normal(priors.loc, priors.scale).to_event(1)
+        mixture = dist.MixtureSameFamily(dist.Categorical(logits=priors.log_weight), clusters)
+        with pyro.plate("images", len(images)):
+            z = pyro.sample("z", mixture)
+            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
+            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
+            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+
+
+class VaDEGuide(PyroModule):
+    """Approximate posterior of the latent variables.
+
+    Args:
+        encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, inputs: Tensor, images: Tensor) -> None:
+        """Sample the site ``z`` ``(n, l)``."""
+        posterior = dist.Normal(*self.encoder(inputs)).to_event(1)
+        with pyro.plate("images", len(images)):
+            pyro.sample("z", posterior)
+
+
+class OwnOptimizerVaDETraining(VariationalTraining):
+    """VaDE as its authors train it: Adam, decaying by 5 % every ten epochs."""
+
+    def configure_optimizers(self) -> Any:
+        adam = torch.optim.Adam((p for p in self.parameters() if p.requires_grad), 2e-3)
+        return [adam], [torch.optim.lr_scheduler.StepLR(adam, step_size=10, gamma=0.95)]

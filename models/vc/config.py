@@ -1,0 +1,130 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Settings of a run of DRPM-VC, with the defaults of each dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.data import DatasetName
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train DRPM-VC and its baselines, and compare how well they cluster the test images.
+
+    Defaults depend on the dataset: ``--dataset mnist --help`` shows those of MNIST.
+    """
+
+    dataset: DatasetName = "digits"
+    """Images to cluster: those that come with scikit-learn, MNIST, or Fashion-MNIST."""
+    data_dir: Path | None = None
+    """Directory of the files of (Fashion-)MNIST; downloaded if not given."""
+    out: Path = Path("runs/vc/digits")
+    """Directory of the results; a run that is there already is replaced."""
+    resume: bool = False
+    """Continue the run in the directory of the results from its last checkpoints."""
+    seed: int = 0
+    """Seed of the first repetition."""
+    seeds: int = 1
+    """Number of repetitions, with consecutive seeds."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to train on."""
+
+    pretraining: Literal["contrastive", "reconstruction"] = "contrastive"
+    """How the autoencoder is pretrained."""
+    pretrain_epochs: int = 200
+    """Epochs of the pretraining."""
+    pretrain_batch_size: int = 1024
+    """Batch size of the pretraining."""
+    pretrain_learning_rate: float = 1e-3
+    """Learning rate of the pretraining (Adam)."""
+    reconstruction_weight: float = 1.0
+    """Weight of the mean squared error of a batch in contrastive pretraining."""
+
+    epochs: int = 1024
+    """Epochs of DRPM-VC and of both VaDEs."""
+    batch_size: int = 256
+    """Batch size of DRPM-VC and of both VaDEs."""
+    learning_rate: float = 1e-4
+    """Learning rate of DRPM-VC and of VaDE with frozen layers (AdamW)."""
+    num_clusters: int = 10
+    """Number of clusters."""
+    num_partitions: int = 100
+    """Partitions sampled per step."""
+    bound: Literal["lemma", "tight", "exact"] = "lemma"
+    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
+    beta: float = 1.0
+    """Weight of the divergence of the latent variables."""
+    gamma: float = 1.0
+    """Weight of the subset sizes."""
+    delta: float = 0.01
+    """Weight of the assignment given the sizes."""
+    anneal_steps: int = 100_000
+    """Steps in which the temperature falls from 1 to 0.5."""
+    refit_every: int = 0
+    """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
+
+    hidden: tuple[int, ...] = (500, 500, 2000)
+    """Widths of the encoder's hidden layers."""
+    latent_dim: int = 10
+    """Dimension of the latent space."""
+    checkpoint_every: int = 1
+    """Epochs from one checkpoint to the next."""
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
+        for name in _NON_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
+
+    def to_json(self) -> str:
+        """All settings that the results depend on."""
+        settings = dataclasses.asdict(self)
+        for name in ("out", "resume", "device", "data_dir"):
+            del settings[name]
+        return json.dumps(settings, indent=2)
+
+
+_POSITIVE = (
+    *("seeds", "pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "epochs"),
+    *("batch_size", "learning_rate", "num_clusters", "num_partitions", "anneal_steps"),
+    *("latent_dim", "checkpoint_every"),
+)
+_NON_NEGATIVE = ("seed", "reconstruction_weight", "beta", "gamma", "delta", "refit_every")
+
+_MNIST = Config(dataset="mnist", out=Path("runs/vc/mnist"))
+
+PRESETS: dict[DatasetName, Config] = {
+    "digits": Config(
+        pretrain_epochs=400,
+        pretrain_batch_size=628,
+        pretrain_learning_rate=2e-3,
+        epochs=60,
+        learning_rate=1e-3,
+        anneal_steps=300,
+        hidden=(128, 128, 256),
+        checkpoint_every=10,
+    ),
+    "mnist": _MNIST,
+    "fashion-mnist": dataclasses.replace(
+        _MNIST,
+        dataset="fashion-mnist",
+        out=Path("runs/vc/fashion-mnist"),
+        latent_dim=20,
+        beta=0.1,
+        refit_every=10,
+    ),
+}
+"""Defaults of every dataset; those of MNIST and Fashion-MNIST are the paper's."""

@@ -1,0 +1,212 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""One repetition of the experiment: pretraining, baselines, DRPM-VC, all from the same weights."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from pathlib import Path
+
+import pyro
+from pyro.infer import Trace_ELBO
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from models.data import ImageData
+from models.vc.baselines import (
+    OwnOptimizerVaDETraining,
+    VaDEGuide,
+    VaDEModel,
+    mixture_clusters,
+)
+from models.vc.config import Config
+from models.vc.directory import seed_directory
+from models.vc.evaluate import Scores, predict, score
+from models.vc.figures import save_curves, save_partition, save_samples
+from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.networks import Autoencoder, encode
+from models.vc.pretrain import (
+    ContrastivePretraining,
+    ReconstructionPretraining,
+    make_augmentation,
+)
+from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.stages import Stage, derive_seed
+from models.vc.train import DRPMVCTraining, VariationalTraining
+from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
+
+__all__ = ["Experiment"]
+
+Curves = dict[str, list[float]]
+
+LOG_SCALE_AFTER_PRETRAINING = -2.0
+
+
+class Experiment:
+    """Trains all methods for one seed.
+
+    Args:
+        config: Settings of the run.
+        data: The images.
+        seed: Seed of this repetition.
+    """
+
+    def __init__(self, config: Config, data: ImageData, seed: int) -> None:
+        self.config = config
+        self.data = data
+        self.seed = seed
+        self.directory = seed_directory(config, seed)
+        self.curves: dict[str, Curves] = {}
+
+    def run(self) -> dict[str, Scores]:
+        """Train or resume, save the figures and give the scores of every method on the test set."""
+        train, test, labels = self.data.train_images, self.data.test_images, self.data.test_labels
+        network = self.pretrain()
+        latent = encode(network.encoder, train), encode(network.encoder, test)
+        clusters = {
+            "GMM": self._mixture_clusters(train.flatten(1), test.flatten(1)),
+            "latent GMM": self._mixture_clusters(*latent),
+        }
+        mixture = fit_mixture(latent[0], self.config.num_clusters, self._mixture_seed)
+        trainings: dict[str, VariationalTraining] = {
+            "VaDE": self.train_vade(network, mixture),
+            "VaDE (frozen)": self.train_frozen_vade(network, mixture),
+            "DRPM-VC": self.train_drpm_vc(network, mixture),
+        }
+        for method, training in trainings.items():
+            clusters[method] = predict(training.network.encoder, training.priors, test)
+        self.save_figures(trainings["DRPM-VC"])
+        return {method: score(labels, found) for method, found in clusters.items()}
+
+    def pretrain(self) -> Autoencoder:
+        """Train the autoencoder that all other methods start from."""
+        config = self.config
+        pyro.set_rng_seed(derive_seed(self.seed, "networks"))
+        height, width = self.data.train_images.shape[-2:]
+        network = Autoencoder(height * width, config.hidden, config.latent_dim)
+        training = (
+            ContrastivePretraining(
+                network,
+                make_augmentation(config.dataset, height),
+                config.num_clusters,
+                config.pretrain_learning_rate,
+                config.reconstruction_weight,
+            )
+            if config.pretraining == "contrastive"
+            else ReconstructionPretraining(network, config.pretrain_learning_rate)
+        )
+        stage = self._stage("pretrain", config.pretrain_epochs, config.pretrain_batch_size)
+        self.curves["pretrain"] = stage.fit(training, self.data.train_images)
+        network.encoder.heads.reset_scale(LOG_SCALE_AFTER_PRETRAINING)
+        return network
+
+    def train_vade(self, pretrained: Autoencoder, mixture: GaussianMixture) -> VariationalTraining:
+        """Train VaDE as its authors do: all layers, with their optimiser."""
+        network, priors = copy.deepcopy(pretrained), self._priors(mixture)
+        training = OwnOptimizerVaDETraining(
+            network=network,
+            priors=priors,
+            model=VaDEModel(network.decoder, priors),
+            guide=VaDEGuide(network.encoder),
+            elbo=Trace_ELBO(),
+            learning_rate=2e-3,
+        )
+        images = self.data.train_images
+        self.curves["vade"] = self._clustering_stage("vade").fit(training, images, images)
+        return training
+
+    def train_frozen_vade(
+        self, pretrained: Autoencoder, mixture: GaussianMixture
+    ) -> VariationalTraining:
+        """Train VaDE as DRPM-VC is trained: hidden layers of the encoder frozen, AdamW."""
+        network, priors = _frozen_copy(pretrained), self._priors(mixture)
+        training = VariationalTraining(
+            network=network,
+            priors=priors,
+            model=VaDEModel(network.decoder, priors),
+            guide=VaDEGuide(network.encoder.heads),
+            elbo=Trace_ELBO(),
+            learning_rate=self.config.learning_rate,
+        )
+        images = self.data.train_images
+        features = encode(network.encoder.hidden, images)
+        stage = self._clustering_stage("vade-frozen")
+        self.curves["vade-frozen"] = stage.fit(training, features, images)
+        return training
+
+    def train_drpm_vc(self, pretrained: Autoencoder, mixture: GaussianMixture) -> DRPMVCTraining:
+        """Train DRPM-VC, hidden layers of the encoder frozen."""
+        config = self.config
+        network, priors = _frozen_copy(pretrained), self._priors(mixture)
+        images = self.data.train_images
+        features = encode(network.encoder.hidden, images)
+        training = DRPMVCTraining(
+            network=network,
+            priors=priors,
+            model=DRPMVCModel(network.decoder, priors, config.num_partitions, config.beta),
+            guide=DRPMVCGuide(network.encoder.heads, priors, config.num_partitions, config.beta),
+            elbo=TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta),
+            learning_rate=config.learning_rate,
+            annealing=ExponentialAnnealing(1.0, 0.5, steps=config.anneal_steps),
+            refit_every=config.refit_every,
+            refit_inputs=features,
+            seed=self.seed,
+        )
+        self.curves["drpm"] = self._clustering_stage("drpm").fit(training, features, images)
+        return training
+
+    def save_figures(self, training: VariationalTraining) -> None:
+        """Draw what DRPM-VC generates, and the learning curves of all stages."""
+        figures = self.directory / "figures"
+        figures.mkdir(exist_ok=True)
+        pyro.set_rng_seed(derive_seed(self.seed, "figures"))
+        decoder, priors = training.network.decoder, training.priors
+        shape = self.data.test_images.shape[-2:]
+        save_partition(figures / "partition.png", decoder, priors, shape)
+        save_samples(figures / "samples.png", decoder, priors, shape)
+        save_curves(figures / "curves.png", self.curves)
+        _write_curves(self.directory / "curves.csv", self.curves)
+
+    def _clustering_stage(self, name: str) -> Stage:
+        return self._stage(name, self.config.epochs, self.config.batch_size)
+
+    def _stage(self, name: str, epochs: int, batch_size: int) -> Stage:
+        return Stage(
+            name,
+            self.directory,
+            self.seed,
+            epochs,
+            batch_size,
+            drop_last=name == "pretrain",
+            checkpoint_every=self.config.checkpoint_every,
+            device=self.config.device,
+        )
+
+    def _priors(self, mixture: GaussianMixture) -> ClusterPriors:
+        priors = ClusterPriors(self.config.num_clusters, self.config.latent_dim)
+        priors.copy_from(mixture)
+        return priors
+
+    def _mixture_clusters(self, train: Tensor, test: Tensor) -> Tensor:
+        return mixture_clusters(train, test, self.config.num_clusters, self._mixture_seed)
+
+    @property
+    def _mixture_seed(self) -> int:
+        return derive_seed(self.seed, "mixture")
+
+
+def _frozen_copy(pretrained: Autoencoder) -> Autoencoder:
+    network = copy.deepcopy(pretrained)
+    network.encoder.hidden.requires_grad_(False)
+    return network
+
+
+def _write_curves(path: Path, curves: dict[str, Curves]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("stage", "metric", "epoch", "value"))
+        for stage, metrics in curves.items():
+            for metric, values in metrics.items():
+                writer.writerows((stage, metric, *row) for row in enumerate(values))

@@ -1,0 +1,134 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""DRPM-VC: the generative story and the guide (equations 47 to 50 of the paper).
+
+A batch of images is partitioned into ``K`` clusters, every cluster has a Gaussian in the latent
+space, and every image is decoded from its latent variable. Both take ``(inputs, images)``: what the
+encoder reads, which are the features of frozen hidden layers or the images themselves, and the
+images to be explained, ``(n, 1, H, W)``.
+
+All expectations over partitions are means over ``L`` of them, drawn as one batch: the plate
+``partitions`` of size ``L``, scaled by ``1 / L``. The latent variables come after it, once per
+image, since their log density is linear in the partition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from models.vc.priors import ClusterPriors
+from models.vc.subset_normal import SubsetNormal, divergences
+from pyro_drpm import DRPM
+
+__all__ = ["DRPMVCGuide", "DRPMVCModel"]
+
+
+class DRPMVCModel(PyroModule):
+    r"""Generative story of a batch of ``n`` images.
+
+    .. math::
+        Y &\sim \mathrm{DRPM}(\omega, 1) \\
+        z_i | Y &\sim N(\mu_{y_i}, \mathrm{diag}(\sigma_{y_i}^2)) \\
+        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+
+    Args:
+        decoder: Network from latent variables to logits of the pixels.
+        priors: The Gaussians and the weights ``omega`` of the clusters.
+        num_partitions: Number ``L`` of partitions per batch.
+        beta: Weight of the divergence between ``q(z | x)`` and ``p(z | Y)``.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, priors: ClusterPriors, num_partitions: int, beta: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.priors = priors
+        self.num_partitions = num_partitions
+        self.beta = beta
+
+    def forward(self, inputs: Tensor, images: Tensor) -> None:
+        """Sample the sites ``Y`` ``(L, K, n)``, ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
+        priors, equal = self.priors, images.new_zeros(len(images))
+        with _partitions(self.num_partitions):
+            partitions = pyro.sample("Y", DRPM(log_omega=priors.log_weight, log_s=equal))
+        membership = partitions.mean(0).mT  # (n, K)
+        with pyro.plate("images", len(images)):
+            with poutine.scale(scale=self.beta):
+                prior = SubsetNormal(membership, priors.loc, priors.scale)
+                z = pyro.sample("z", prior)
+            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
+            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
+            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+
+
+class DRPMVCGuide(PyroModule):
+    r"""Approximate posterior of the partition and the latent variables of a batch.
+
+    .. math::
+        q(Y | X) &= \mathrm{DRPM}(\omega(X), s(X)) \\
+        \omega_k(X) &= n^{-1} \sum_i N(m_i; \mu_k, \sigma_k) / \sum_j N(m_i; \mu_j, \sigma_j) \\
+        \log s_i(X) &= u (K - \mathrm{argmin}_k KL[q(z | x_i) || N(\mu_k, \sigma_k)])
+
+    with ``m_i`` the mean of ``q(z | x_i)`` and ``k`` counted from 0. Images near the first cluster
+    come first in the ordering, and so on. Gradients reach ``u``, but neither encoder nor priors.
+
+    The paper prints the last line for ``s`` itself; then the factor ``u`` cancels in the
+    Plackett-Luce law and the scores of all images lie within a factor ``K``. The published code
+    uses it for the log-scores, with an initial ``u`` of 10, and so do we.
+
+    Args:
+        encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
+        priors: The Gaussians of the clusters, the same object as in the model.
+        num_partitions: Number ``L`` of partitions per batch.
+        beta: As in the model.
+        score_scale: Initial value of ``u``.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        priors: ClusterPriors,
+        num_partitions: int,
+        beta: float = 1.0,
+        score_scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.priors = priors
+        self.num_partitions = num_partitions
+        self.beta = beta
+        self.log_u = nn.Parameter(torch.tensor(math.log(score_scale)))
+
+    def forward(self, inputs: Tensor, images: Tensor) -> None:
+        """Sample the sites ``Y`` ``(L, K, n)`` and ``z`` ``(n, l)``."""
+        posterior = dist.Normal(*self.encoder(inputs)).to_event(1)
+        with _partitions(self.num_partitions):
+            pyro.sample("Y", self.partition(posterior))
+        with pyro.plate("images", len(images)), poutine.scale(scale=self.beta):
+            pyro.sample("z", posterior)
+
+    def partition(self, posterior: dist.Independent) -> DRPM:
+        """Give ``q(Y | X)`` for latent posteriors of batch shape ``(n,)``."""
+        with torch.no_grad():
+            log_omega = self.priors.log_weights(posterior.mean)
+            nearest = divergences(posterior, self.priors.loc, self.priors.scale).argmin(-1)
+            ranks = len(log_omega) - nearest
+        return DRPM(log_omega=log_omega, log_s=self.log_u.exp() * ranks)
+
+
+@contextmanager
+def _partitions(number: int) -> Iterator[None]:
+    """Plate of partitions whose terms are averaged."""
+    with pyro.plate("partitions", number), poutine.scale(scale=1 / number):
+        yield

@@ -1,0 +1,74 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The Gaussian prior of every subset, and its initial values from a Gaussian mixture."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+__all__ = ["ClusterPriors", "fit_mixture"]
+
+
+def fit_mixture(points: Tensor, num_clusters: int, seed: int) -> GaussianMixture:
+    """Fit a Gaussian mixture with diagonal covariances, the best of ten starts.
+
+    Args:
+        points: Shape ``(N, l)``.
+        num_clusters: Number ``K`` of components.
+        seed: Seed of the starts (k-means++).
+    """
+    mixture = GaussianMixture(
+        num_clusters,
+        covariance_type="diag",
+        init_params="k-means++",
+        n_init=10,
+        max_iter=500,
+        reg_covar=1e-4,
+        random_state=seed,
+    )
+    return mixture.fit(points.double().numpy())
+
+
+class ClusterPriors(nn.Module):
+    """Priors ``N(mu_k, diag(sigma_k^2))`` of the latent variables and the weights of the subsets.
+
+    Args:
+        num_clusters: Number ``K`` of subsets.
+        latent_dim: Dimension ``l`` of the latent space.
+    """
+
+    def __init__(self, num_clusters: int, latent_dim: int) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(num_clusters, latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(num_clusters, latent_dim))
+        self.log_weight = nn.Parameter(torch.zeros(num_clusters))
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviations, shape ``(K, l)``."""
+        return self.log_scale.exp()
+
+    def log_densities(self, z: Tensor) -> Tensor:
+        """Log density of every point ``(n, l)`` under every prior, shape ``(n, K)``."""
+        return Normal(self.loc, self.scale).log_prob(z.unsqueeze(-2)).sum(-1)
+
+    def log_weights(self, z: Tensor) -> Tensor:
+        r"""Logs of the shares of the subsets in a batch, shape ``(K,)``.
+
+        .. math:: \omega_k = n^{-1} \sum_i N(z_i; \mu_k, \sigma_k) / \sum_j N(z_i; \mu_j, \sigma_j)
+        """
+        log_shares = self.log_densities(z).log_softmax(-1)
+        return log_shares.logsumexp(0) - math.log(len(z))
+
+    @torch.no_grad()
+    def copy_from(self, mixture: GaussianMixture) -> None:
+        """Take over the components of a mixture, in place: optimisers keep their parameters."""
+        self.loc.copy_(torch.as_tensor(mixture.means_))
+        self.log_scale.copy_(torch.as_tensor(mixture.covariances_).log() / 2)
+        self.log_weight.copy_(torch.as_tensor(mixture.weights_).log())

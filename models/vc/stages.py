@@ -1,0 +1,204 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training stages that can be killed at any moment and resumed.
+
+A stage trains one Lightning module and writes ``<name>.ckpt`` into the directory of its run, always
+at the end of an epoch. Every epoch seeds all random number generators from the seed of the run, the
+name of the stage and its own number, so what an epoch does depends on nothing but the checkpoint it
+starts from: a resumed training repeats the one that was never killed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+__all__ = ["Stage", "check_checkpoint", "derive_seed"]
+
+
+def derive_seed(seed: int, stage: str, epoch: int = 0) -> int:
+    """Seed of an epoch of a stage, different for each."""
+    entropy = (seed, zlib.crc32(stage.encode()), epoch)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def check_checkpoint(path: Path) -> None:
+    """Make sure that a file is a checkpoint of a stage.
+
+    Raises:
+        ValueError: If the file is truncated, corrupt, or something else.
+    """
+    try:
+        # Lightning loads it without executing pickled code, too.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        complete = {"state_dict", "optimizer_states", "epoch"} <= checkpoint.keys()
+    except Exception as error:  # whatever the reader stumbles over
+        raise ValueError(f"checkpoint {path} cannot be read: it is truncated or corrupt") from error
+    if not complete:
+        raise ValueError(f"{path} is no checkpoint of a training stage")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a run.
+
+    Attributes:
+        name: Names the checkpoint and the logs.
+        directory: Directory of the run.
+        seed: Seed of the run.
+        epochs: Number of epochs.
+        batch_size: Number of elements of a batch.
+        drop_last: Whether to leave out a last, smaller batch.
+        checkpoint_every: Number of epochs from one checkpoint to the next; the last epoch always
+            writes one.
+        device: Accelerator in Lightning's terms: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    """
+
+    name: str
+    directory: Path
+    seed: int
+    epochs: int
+    batch_size: int
+    drop_last: bool = False
+    checkpoint_every: int = 1
+    device: str = "auto"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
+        return self.directory / f"{self.name}.ckpt"
+
+    def fit(self, module: LightningModule, *tensors: Tensor) -> dict[str, list[float]]:
+        """Train a module, from its checkpoint if there is one.
+
+        Args:
+            module: What to train; its metrics are logged per epoch.
+            tensors: The data; a batch holds the same rows of each.
+
+        Returns:
+            The logged metrics of every epoch.
+        """
+        history = _History()
+        trainer = Trainer(
+            accelerator=self.device,
+            devices=1,
+            max_epochs=self.epochs,
+            logger=TensorBoardLogger(self.directory / "logs", name=self.name, version=""),
+            callbacks=[
+                _EpochSeeds(self.seed, self.name),
+                _StageProgress(f"seed {self.seed} {self.name}"),
+                history,
+                _EpochCheckpoint(self.checkpoint, self.checkpoint_every),
+            ],
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
+        ckpt_path = self.checkpoint if self.checkpoint.exists() else None
+        batches = _ShuffledBatches(tensors, self.batch_size, self.drop_last)
+        trainer.fit(module, batches, ckpt_path=ckpt_path, weights_only=True)
+        return history.metrics
+
+
+class _ShuffledBatches:
+    """Mini-batches of tensors in memory, shuffled by the global generator."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], batch_size: int, drop_last: bool) -> None:
+        self.tensors = tensors
+        self.batch_size = min(batch_size, len(tensors[0]))
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.tensors[0]), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        order = torch.randperm(len(self.tensors[0]))
+        for rows in order.split(self.batch_size)[: len(self)]:
+            yield tuple(tensor[rows] for tensor in self.tensors)
+
+
+class _EpochSeeds(Callback):
+    """Seeds every epoch. Lightning asks for its first batch, which shuffles, only after this."""
+
+    def __init__(self, seed: int, stage: str) -> None:
+        self.seed, self.stage = seed, stage
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pyro.set_rng_seed(derive_seed(self.seed, self.stage, trainer.current_epoch))
+
+
+class _History(Callback):
+    """Keeps the metrics of all epochs, in the checkpoint as well."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, list[float]] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for name, value in trainer.callback_metrics.items():
+            self.metrics.setdefault(name, []).append(float(value))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.metrics = state_dict["metrics"]
+
+
+class _EpochCheckpoint(Checkpoint):
+    """Writes the checkpoint at the end of every so many epochs and of the last one.
+
+    Lightning's ``ModelCheckpoint`` leaves out a last epoch that is no multiple of its interval.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done % self.every == 0 or done == trainer.max_epochs:
+            trainer.save_checkpoint(self.path)
+
+
+class _StageProgress(ProgressBar):
+    """One progress bar for all epochs of a stage."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__()
+        self.description = description
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        total = trainer.num_training_batches * (trainer.max_epochs or 0)
+        self.bar = tqdm(
+            total=total,
+            initial=trainer.global_step,
+            desc=self.description,
+            unit="step",
+            mininterval=0.5,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix(loss=f"{trainer.callback_metrics['loss']:.4g}", refresh=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.bar is not None:
+            self.bar.close()

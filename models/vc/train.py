@@ -1,0 +1,112 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training of DRPM-VC and of any other Pyro model and guide that clusters in a latent space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from pyro.infer.elbo import ELBO
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from models.vc.networks import Autoencoder, encode
+from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.stages import derive_seed
+from pyro_drpm.infer import ExponentialAnnealing, temperature
+
+__all__ = ["DRPMVCTraining", "VariationalTraining"]
+
+
+class VariationalTraining(LightningModule):
+    """Minimises the negative ELBO of a model and a guide, per image, with AdamW.
+
+    Args:
+        network: Encoder and decoder that model and guide use.
+        priors: Priors that they use.
+        model: Called with a batch ``(inputs, images)``.
+        guide: Likewise.
+        elbo: The loss.
+        learning_rate: Of AdamW.
+    """
+
+    def __init__(
+        self,
+        network: Autoencoder,
+        priors: ClusterPriors,
+        model: PyroModule,
+        guide: PyroModule,
+        elbo: ELBO,
+        learning_rate: float,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.priors = priors
+        self.objective = elbo(model, guide)
+        self.learning_rate = learning_rate
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Give the loss of a batch ``(inputs, images)``."""
+        loss = self.objective(*batch) / len(batch[0])
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, self.learning_rate)
+
+
+class DRPMVCTraining(VariationalTraining):
+    """Training of DRPM-VC: the temperature falls, and the priors may be refitted.
+
+    Args:
+        kwargs: As for :class:`VariationalTraining`.
+        annealing: Temperature of every step.
+        refit_every: Epochs after which the priors are set to a Gaussian mixture of the latent
+            means; 0 for never.
+        refit_inputs: What the encoder of the guide reads of all training images, for the refit.
+        seed: Seed of the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        annealing: ExponentialAnnealing,
+        refit_every: int,
+        refit_inputs: Tensor,
+        seed: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.annealing = annealing
+        self.refit_every = refit_every
+        self.refit_inputs = refit_inputs
+        self.seed = seed
+
+    def on_train_epoch_start(self) -> None:
+        """Refit the priors if it is time."""
+        epoch = self.current_epoch
+        if self.refit_every and epoch and epoch % self.refit_every == 0:
+            self.refit_priors(derive_seed(self.seed, "refit", epoch))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Give the loss of a batch at the temperature of the step."""
+        tau = self.annealing(self.global_step)
+        self.log("temperature", tau, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        with temperature(tau):
+            return super().training_step(batch, batch_idx)
+
+    def refit_priors(self, seed: int) -> None:
+        """Set the priors to a Gaussian mixture of the latent means.
+
+        The parameters stay the same objects, so that they go on training; the optimiser forgets
+        the moments of their old values.
+        """
+        means = encode(self.network.encoder.heads, self.refit_inputs)
+        self.priors.copy_from(fit_mixture(means, len(self.priors.loc), seed))
+        (optimizer,) = self.trainer.optimizers
+        for parameter in self.priors.parameters():
+            optimizer.state.pop(parameter, None)
