@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
+from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
@@ -106,7 +107,7 @@ class MultivariateFisherHypergeometric(TorchDistribution):
         self, batch_shape: Sequence[int], _instance: MultivariateFisherHypergeometric | None = None
     ) -> MultivariateFisherHypergeometric:
         new = self._get_checked_instance(MultivariateFisherHypergeometric, _instance)
-        batch_shape = torch.Size(batch_shape)
+        batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
         for name in ("total_count", "_log_omega", "_capacities", "_cache"):
             setattr(new, name, getattr(self, name))
         if "has_rsample" in self.__dict__:
