@@ -1,7 +1,10 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Supports of the distributions over partitions, subset sizes and orderings."""
+"""Supports of the distributions over partitions, subset sizes and orderings.
+
+Their representations say what a value must be, for torch quotes them when it refuses one.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,13 @@ class _PartitionMatrix(Constraint):
     event_dim = 2
 
     def check(self, value: Tensor) -> Tensor:
+        value = value.to(torch.promote_types(value.dtype, torch.float32))
         top = value.amax(-2)
         rest = value.abs().sum(-2) - top.abs()
         return (((top - 1).abs() <= _TOLERANCE) & (rest <= _TOLERANCE)).all(-1)
+
+    def __repr__(self) -> str:
+        return "PartitionMatrix: each column has a single 1 and else 0"
 
 
 class _RelaxedPartitionMatrix(Constraint):
@@ -38,6 +45,9 @@ class _RelaxedPartitionMatrix(Constraint):
         balanced = (value.sum((-1, -2)) - n).abs() <= _TOLERANCE * n
         return balanced & (value >= -_TOLERANCE).flatten(-2).all(-1)
 
+    def __repr__(self) -> str:
+        return "RelaxedPartitionMatrix: entries are at least 0 and add up to the number of columns"
+
 
 class _Ordering(Constraint):
     """Permutations of ``0, ..., n - 1``."""
@@ -47,6 +57,9 @@ class _Ordering(Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return (value.sort(-1).values == torch.arange(value.shape[-1], device=value.device)).all(-1)
+
+    def __repr__(self) -> str:
+        return "Ordering: a permutation of 0, ..., n - 1"
 
 
 class _SubsetSizes(Constraint):
@@ -65,6 +78,12 @@ class _SubsetSizes(Constraint):
         counts = value.round()
         valid = near & (counts >= 0) & (counts <= self.capacities)
         return valid.all(-1) & (counts.sum(-1) == self.total_count)
+
+    def __repr__(self) -> str:
+        return (
+            f"SubsetSizes: integers that add up to {self.total_count}, at least 0 and at most "
+            f"{self.capacities.tolist()}"
+        )
 
 
 partition_matrix = _PartitionMatrix()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
@@ -150,7 +152,8 @@ class DRPM(TorchDistribution):
         self._validate_args = validate
 
     def expand(self, batch_shape: Sequence[int], _instance: DRPM | None = None) -> DRPM:
-        return self._copy(torch.Size(batch_shape), _instance)
+        owner = type(self).__name__
+        return self._copy(expanded_batch_shape(owner, self.batch_shape, batch_shape), _instance)
 
     def with_temperature(self, temperature: Tensor | float) -> DRPM:
         """The same distribution at another temperature; tables are shared."""
@@ -223,9 +226,8 @@ class DRPM(TorchDistribution):
         return self._full(sizes), self._full(assignment)
 
     def _log_mass_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        self._check(value)
-        log_s = self._ordering.log_s
-        assignment = log_set_probability(log_s, value.to(log_s.dtype), hard=self.hard)
+        value, log_s = self._checked(value), self._ordering.log_s
+        assignment = log_set_probability(log_s, value, hard=self.hard)
         return self._sizes.log_mass(value.sum(-1)), assignment
 
     def log_prob_bounds(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
@@ -251,8 +253,7 @@ class DRPM(TorchDistribution):
 
     def bound_parts(self, value: Tensor, tight: bool = False) -> BoundParts:
         """The terms of :meth:`log_prob_bounds`."""
-        self._check(value)
-        log_s = self._ordering.log_s
+        value, log_s = self._checked(value), self._ordering.log_s
         lower = log_ordering_probability(log_s, best_ordering(log_s, value))
         upper = lower if tight else log_ordering_probability(log_s, self._ordering.mode)
         orderings = torch.lgamma(value.sum(-1).double() + 1).sum(-1)
@@ -326,8 +327,9 @@ class DRPM(TorchDistribution):
                 f"enumeration, but got K={num_subsets} and n={n}."
             )
         log_s = self._ordering.log_s
-        subsets = torch.tensor(list(itertools.product(range(num_subsets), repeat=n)))
-        values = F.one_hot(subsets.to(log_s.device), num_subsets).mT.to(log_s.dtype)
+        subsets = list(itertools.product(range(num_subsets), repeat=n))
+        one_hot = F.one_hot(torch.tensor(subsets, device=log_s.device), num_subsets)
+        values = one_hot.mT.to(log_s.dtype)
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
         return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
 
@@ -340,9 +342,9 @@ class DRPM(TorchDistribution):
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
         return log_prob.to(self._ordering.log_s.dtype).expand(shape)
 
-    def _check(self, value: Tensor) -> None:
+    def _checked(self, value: Tensor) -> Tensor:
         if not self._validate_args:
-            return
+            return value.to(self._ordering.log_s.dtype)
         if not isinstance(value, Tensor) or tuple(value.shape[-2:]) != tuple(self.event_shape):
             received = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
             raise ValueError(
@@ -350,6 +352,7 @@ class DRPM(TorchDistribution):
                 f"(..., {', '.join(map(str, self.event_shape))}), but got {received}."
             )
         self._validate_sample(value)
+        return value.to(self._ordering.log_s.dtype)
 
 
 def _check_match(owner: str, log_omega: Tensor, log_s: Tensor) -> None:
@@ -366,7 +369,7 @@ def _checked_temperature(owner: str, temperature: Tensor | float, validate: bool
     if isinstance(temperature, Tensor) and (temperature.dim() > 0 or not validate):
         valid = temperature.dim() == 0
     else:
-        valid = 0 < float(temperature) < math.inf
+        valid = isinstance(temperature, Tensor | Real) and 0 < float(temperature) < math.inf
     if not valid:
         raise ValueError(
             f"{owner}: expected temperature to be a positive finite number, but got {temperature}."

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
+from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import ordering
 from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
@@ -78,10 +79,9 @@ class PlackettLuce(TorchDistribution):
         self, batch_shape: Sequence[int], _instance: PlackettLuce | None = None
     ) -> PlackettLuce:
         new = self._get_checked_instance(PlackettLuce, _instance)
-        new.log_s = self.log_s.expand(torch.Size(batch_shape) + self.event_shape)
-        super(PlackettLuce, new).__init__(
-            torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
+        batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
+        new.log_s = self.log_s.expand(batch_shape + self.event_shape)
+        super(PlackettLuce, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
@@ -100,7 +100,7 @@ class PlackettLuce(TorchDistribution):
         """Log-probability of orderings, shape ``(*sample, *batch)``."""
         if self._validate_args:
             self._validate_sample(value)
-        return log_ordering_probability(self.log_s, value).to(self.log_s.dtype)
+        return log_ordering_probability(self.log_s, value.long()).to(self.log_s.dtype)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Orderings, shape ``(*sample, *batch, n)``."""
