@@ -1,0 +1,159 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The cases of the contract suite, as fixtures."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+
+
+@dataclass(frozen=True)
+class Case:
+    """A distribution, the shapes of its parameters and the shapes it should have."""
+
+    name: str
+    cls: Any
+    shapes: dict[str, tuple[int, ...]]
+    batch_shape: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    capacities: Any = None
+    cardinality: int | None = None
+
+    def parameters(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(len(self.name))
+        parameters = {}
+        for name, shape in self.shapes.items():
+            value = torch.randn(shape, generator=generator, dtype=dtype)
+            parameters[name] = value if name.startswith("log_") else value.exp()
+        if self.capacities is not None:
+            parameters["capacities"] = torch.tensor(self.capacities)
+        return parameters
+
+    def build(self, dtype: torch.dtype = torch.float64, /, **changes: Any) -> Any:
+        return self.cls(**{**self.options, **self.parameters(dtype), **changes})
+
+    def values(self, d: Any, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Samples, relaxed ones where the distribution has such."""
+        pyro.set_rng_seed(1)
+        relaxed = isinstance(d, DRPM) and not d.hard
+        return d.rsample(sample_shape).detach() if relaxed else d.sample(sample_shape)
+
+
+CASES = [
+    Case("drpm", DRPM, {"omega": (3,), "s": (4,)}, (), (3, 4), cardinality=81),
+    Case("drpm-logs", DRPM, {"log_omega": (3,), "log_s": (4,)}, (), (3, 4), cardinality=81),
+    Case("drpm-batch", DRPM, {"omega": (5, 2), "s": (5, 3)}, (5,), (2, 3), cardinality=8),
+    Case("drpm-broadcast", DRPM, {"omega": (5, 1, 2), "log_s": (4, 3)}, (5, 4), (2, 3)),
+    Case("drpm-batched-scores", DRPM, {"omega": (2,), "s": (2, 5, 3)}, (2, 5), (2, 3)),
+    Case("drpm-one-subset", DRPM, {"omega": (1,), "s": (2, 4)}, (2,), (1, 4), cardinality=1),
+    Case("drpm-one-element", DRPM, {"omega": (2, 3), "s": (1,)}, (2,), (3, 1), cardinality=3),
+    Case("drpm-more-subsets", DRPM, {"omega": (5,), "s": (2, 3)}, (2,), (5, 3), cardinality=125),
+    Case("drpm-one-of-each", DRPM, {"omega": (1,), "s": (1,)}, (), (1, 1), cardinality=1),
+    Case(
+        "drpm-capacities",
+        DRPM,
+        {"omega": (2, 3), "s": (4,)},
+        (2,),
+        (3, 4),
+        capacities=[[1, 2, 2], [4, 0, 3]],
+        cardinality=81,
+    ),
+    Case(
+        "drpm-batched-capacities",
+        DRPM,
+        {"omega": (2,), "s": (4,)},
+        (3,),
+        (2, 4),
+        capacities=[[2, 2], [4, 4], [0, 4]],
+    ),
+    Case(
+        "drpm-relaxed",
+        DRPM,
+        {"omega": (5, 3), "s": (4,)},
+        (5,),
+        (3, 4),
+        options={"hard": False, "temperature": 0.3},
+        cardinality=81,
+    ),
+    Case(
+        "sizes",
+        MultivariateFisherHypergeometric,
+        {"omega": (3,)},
+        (),
+        (3,),
+        options={"total_count": 4},
+        cardinality=15,
+    ),
+    Case(
+        "sizes-logs",
+        MultivariateFisherHypergeometric,
+        {"log_omega": (5, 1, 3)},
+        (5, 1),
+        (3,),
+        options={"total_count": 4},
+        cardinality=15,
+    ),
+    Case(
+        "sizes-capacities",
+        MultivariateFisherHypergeometric,
+        {"omega": (3,)},
+        (),
+        (3,),
+        options={"total_count": 4},
+        capacities=[1, 2, 3],
+        cardinality=5,
+    ),
+    Case(
+        "sizes-batched-capacities",
+        MultivariateFisherHypergeometric,
+        {"omega": (2, 1, 3)},
+        (2, 2),
+        (3,),
+        options={"total_count": 4},
+        capacities=[[1, 2, 3], [4, 0, 4]],
+    ),
+    Case(
+        "sizes-one-subset",
+        MultivariateFisherHypergeometric,
+        {"omega": (2, 1)},
+        (2,),
+        (1,),
+        options={"total_count": 4},
+        cardinality=1,
+    ),
+    Case(
+        "sizes-one-element",
+        MultivariateFisherHypergeometric,
+        {"omega": (2, 3)},
+        (2,),
+        (3,),
+        options={"total_count": 1},
+        cardinality=3,
+    ),
+    Case("ordering", PlackettLuce, {"s": (4,)}, (), (4,), cardinality=24),
+    Case("ordering-logs", PlackettLuce, {"log_s": (2, 3, 3)}, (2, 3), (3,), cardinality=6),
+    Case("ordering-one-element", PlackettLuce, {"s": (2, 1)}, (2,), (1,), cardinality=1),
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(params=[c for c in CASES if c.cls is DRPM], ids=lambda case: case.name)
+def drpm_case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(params=[c for c in CASES if c.cls.has_rsample], ids=lambda case: case.name)
+def rsample_case(request: pytest.FixtureRequest) -> Case:
+    return request.param
