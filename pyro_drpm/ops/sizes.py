@@ -133,10 +133,10 @@ def relaxed_boundaries(
     n = law.total
     boundary = soft.new_zeros(*soft.shape[:-2], n)  # law of c_k below n
     boundary[..., 0] = 1.0
-    rows = []
+    rows = [soft.new_zeros(*soft.shape[:-2], 0, n)]  # a single subset has no boundary
     for k in range(soft.shape[-2]):
         total = convolve(boundary, soft[..., k, :])
         start = law.mass_start[..., k].expand(total.shape[:-1])
         boundary = slice_with_zeros(total, -start, n)
-        rows.append(1 - boundary.cumsum(-1))  # P(c_k >= i) = 1 - P(c_k <= i - 1)
-    return torch.stack(rows, -2)
+        rows.append(1 - boundary.cumsum(-1).unsqueeze(-2))  # P(c_k >= i) = 1 - P(c_k <= i - 1)
+    return torch.cat(rows, -2)
