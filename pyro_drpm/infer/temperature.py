@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
@@ -82,10 +83,10 @@ class ExponentialAnnealing:
     """
 
     def __init__(self, initial: float = 1.0, final: float = 0.5, *, steps: int) -> None:
-        if not 0 < final <= initial:
+        if not 0 < final <= initial < math.inf:
             raise ValueError(
-                f"ExponentialAnnealing: expected 0 < final <= initial, but got initial={initial} "
-                f"and final={final}."
+                "ExponentialAnnealing: expected 0 < final <= initial < inf, but got "
+                f"initial={initial} and final={final}."
             )
         if steps < 1:
             raise ValueError(f"ExponentialAnnealing: expected steps >= 1, but got {steps}.")
