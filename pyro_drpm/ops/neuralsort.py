@@ -25,12 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from pyro_drpm.ops.labels import subset_of_each
 
 __all__ = ["band_half_width", "neural_sort", "neural_sort_band", "permute_hard", "permute_relaxed"]
 
@@ -70,14 +72,14 @@ def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) ->
         eps: Bound for the sum of a row's entries outside the band.
     """
     n = ordered.shape[-1]
-    moments = _gap_moments(ordered.detach().double())
+    falls = _falls(ordered.detach().double())
     needed = math.log(n / eps) * temperature
 
     def wide_enough(half_width: int) -> bool:
-        low, high = (slice(None, n - half_width), slice(half_width, None))
-        down = _fall(moments, low, high)
-        up = _fall(moments, high, low)
-        return bool((torch.minimum(down, up) >= needed).all())
+        upper, lower = slice(n - half_width), slice(half_width, n)
+        downwards = falls.at(upper, lower)
+        upwards = falls.at(lower, upper)
+        return bool((torch.minimum(downwards, upwards) >= needed).all())
 
     too_narrow, enough = 0, n
     while enough - too_narrow > 1:
@@ -109,32 +111,36 @@ def neural_sort_band(
         Shape ``(*batch, rows, 2 h + 1)``; entry ``m`` of row ``i`` belongs to the element of rank
         ``i + m - h`` and is 0 where there is none.
     """
-    n, width = ordered.shape[-1], 2 * half_width + 1
-    distance, moment = (
-        F.pad(x, (half_width, half_width)).unfold(-1, width, 1)[..., rows, :]
-        for x in _gap_moments(ordered.double())
-    )
-    center = slice(half_width, half_width + 1)
-    row = torch.arange(n, device=ordered.device)[rows].unsqueeze(-1)
-    fall = 2 * (moment - moment[..., center]) - (2 * row - 1) * (distance - distance[..., center])
-    column = row + torch.arange(-half_width, half_width + 1, device=ordered.device)
-    logits = (-fall / temperature).to(dtype)
-    return logits.masked_fill((column < 0) | (column >= n), -math.inf).softmax(-1)
+    falls = _falls(ordered.double())
+    width, pad = 2 * half_width + 1, (half_width, half_width)
+    slope = F.pad(falls.slope, pad).unfold(-1, width, 1)[..., rows, :]
+    column = F.pad(falls.column, pad, value=math.inf).unfold(-1, width, 1)[..., rows, :]
+    index = torch.arange(ordered.shape[-1], dtype=slope.dtype, device=slope.device)[rows, None]
+    fall = torch.addcmul(column, index, slope, value=-1) + falls.row[..., rows, None]
+    return (-fall / temperature).to(dtype).softmax(-1)
 
 
-def _gap_moments(ordered: Tensor) -> tuple[Tensor, Tensor]:
-    """Running sums of the gaps ``d_l`` and of ``l d_l``, shape ``(*batch, n)`` each."""
+class _Falls(NamedTuple):
+    """The fall of the logits (times the temperature) as ``column_j - i slope_j + row_i``."""
+
+    column: Tensor
+    slope: Tensor
+    row: Tensor
+
+    def at(self, rows: slice, columns: slice) -> Tensor:
+        """Falls of the pairs of a row and a column."""
+        n = self.row.shape[-1]
+        index = torch.arange(n, dtype=self.slope.dtype, device=self.slope.device)[rows]
+        return self.column[..., columns] - index * self.slope[..., columns] + self.row[..., rows]
+
+
+def _falls(ordered: Tensor) -> _Falls:
     gaps = ordered[..., :-1] - ordered[..., 1:]
-    place = torch.arange(gaps.shape[-1], device=gaps.device)
-    return F.pad(gaps.cumsum(-1), (1, 0)), F.pad((place * gaps).cumsum(-1), (1, 0))
-
-
-def _fall(moments: tuple[Tensor, Tensor], row: slice, column: slice) -> Tensor:
-    distance, moment = moments
-    place = torch.arange(distance.shape[-1], device=distance.device)[row]
-    return 2 * (moment[..., column] - moment[..., row]) - (2 * place - 1) * (
-        distance[..., column] - distance[..., row]
-    )
+    index = torch.arange(ordered.shape[-1], dtype=gaps.dtype, device=gaps.device)
+    distance = F.pad(gaps.cumsum(-1), (1, 0))
+    moment = F.pad((index[:-1] * gaps).cumsum(-1), (1, 0))
+    row = (2 * index - 1) * distance - 2 * moment
+    return _Falls(column=2 * moment + distance, slope=2 * distance, row=row)
 
 
 def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
@@ -161,7 +167,7 @@ class _PermuteHard(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
         ordered, order = scores.sort(dim=-1, descending=True, stable=True)
-        ctx.save_for_backward(alpha.argmax(-2), ordered, order)
+        ctx.save_for_backward(subset_of_each(alpha), ordered, order)
         ctx.temperature = temperature
         return _unsort(alpha, order)
 
@@ -208,11 +214,9 @@ def _band_product(
 ) -> Tensor:
     band = neural_sort_band(ordered, temperature, half_width, dtype=alpha.dtype)
     n, width = band.shape[-2:]
-    # Column j of the matrix meets rows j - h to j + h: read the band along its antidiagonals.
-    row = torch.arange(n + 2 * half_width, device=band.device).unfold(0, width, 1)
-    index = row * width + torch.arange(width, device=band.device).flip(0)
-    padded = F.pad(band, (0, 0, half_width, half_width)).flatten(-2)
-    columns = padded.gather(-1, index.flatten().expand(*band.shape[:-2], -1)).view_as(band)
+    columns = _by_column(band.reshape(-1, n, width))[:, half_width : half_width + n].reshape(
+        band.shape
+    )
     windows = F.pad(alpha, (half_width, half_width)).unfold(-1, width, 1)
     return torch.stack([(w * columns).sum(-1) for w in windows.unbind(-3)], -2)
 
@@ -225,24 +229,50 @@ def _unsort(values: Tensor, order: Tensor) -> Tensor:
 def _band_gradient(
     grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
 ) -> Tensor:
-    """Gradient for the ordered scores, given the gradient ``(*batch, K, n)`` for the partition."""
+    r"""Gradient for the ordered scores, given the gradient ``(*batch, K, n)`` for the partition.
+
+    With ``G`` the gradient for the logits times the temperature and ``H`` its column sums,
+    ``sum_i 2 (j - i) G_ij + sum_{l < j} H_l - sum_{l > j} H_l``.
+    """
     shape, n = ordered.shape, ordered.shape[-1]
     ordered, subset = ordered.reshape(-1, n), subset.reshape(-1, n)
     grad = grad.reshape(-1, *grad.shape[-2:])
     half_width = band_half_width(ordered, temperature, torch.finfo(grad.dtype).eps)
     width = 2 * half_width + 1
     windows = F.pad(grad, (half_width, half_width)).unfold(-1, width, 1)  # (B, K, n, width)
-    result = torch.zeros_like(ordered)
+    offset = torch.arange(-half_width, half_width + 1, dtype=grad.dtype, device=grad.device)
+    weights = torch.stack([torch.ones_like(offset), 2 * offset], -1)
+    sums = ordered.new_zeros(*ordered.shape, 2)
     place = torch.arange(max(n, len(ordered)), device=ordered.device)
     for batch, rows in _chunks(len(ordered), n, width):
         near = slice(max(0, rows.start - half_width), min(n, rows.stop + half_width))
         local = slice(rows.start - near.start, rows.stop - near.start)
+        band = neural_sort_band(
+            ordered[batch, near], temperature, half_width, local, dtype=grad.dtype
+        )
         grad_band = windows[place[batch, None], subset[batch, rows], place[rows]]
-        with torch.enable_grad():
-            part = ordered[batch, near].detach().requires_grad_()
-            band = neural_sort_band(part, temperature, half_width, local, grad.dtype)
-        result[batch, near] += torch.autograd.grad(band, part, grad_band)[0]
-    return result.view(shape)
+        grad_band = band * (grad_band - (band * grad_band).sum(-1, keepdim=True))
+        first = near.start - rows.start + half_width
+        columns = _by_column(grad_band) @ weights.flip(0)
+        sums[batch, near] += columns[:, first : first + near.stop - near.start]
+    column_sum, moment = sums.unbind(-1)
+    before = column_sum.cumsum(-1)
+    after = before[..., -1:] - before
+    return ((moment + before - column_sum - after) / temperature).view(shape)
+
+
+def _by_column(band: Tensor) -> Tensor:
+    """A band ``(B, rows, 2 h + 1)`` read along its antidiagonals, ``(B, rows + 2 h, 2 h + 1)``.
+
+    Entry ``m`` of line ``c`` is the band's entry in row ``c - 2 h + m`` and place ``2 h - m``, zero
+    where there is no such row.
+    """
+    reach = band.shape[-1] - 1
+    padded = F.pad(band, (0, 0, reach, reach))
+    lines = band.shape[-2] + reach
+    size = (len(band), lines, reach + 1)
+    stride = (padded.stride(0), reach + 1, reach)
+    return padded.as_strided(size, stride, reach)
 
 
 def _chunks(batch: int, n: int, width: int) -> Iterator[tuple[slice, slice]]:

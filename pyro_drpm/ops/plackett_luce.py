@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.labels import subset_of_each
+
 __all__ = ["best_ordering", "log_ordering_probability"]
 
 
@@ -40,7 +42,7 @@ def best_ordering(log_s: Tensor, Y: Tensor) -> Tensor:
     Returns:
         Shape ``(*batch, n)``.
     """
-    subset = Y.argmax(-2)
+    subset = subset_of_each(Y)
     shape = torch.broadcast_shapes(log_s.shape, subset.shape)
     by_score = log_s.detach().expand(shape).argsort(dim=-1, descending=True, stable=True)
     by_subset = subset.expand(shape).gather(-1, by_score).argsort(dim=-1, stable=True)

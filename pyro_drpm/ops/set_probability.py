@@ -29,6 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.labels import subset_of_each
+
 __all__ = ["log_set_probability"]
 
 
@@ -38,12 +40,12 @@ class _Quadrature(NamedTuple):
 
 
 # What it takes to reach the precision of the dtype, in which the integrand's terms are evaluated.
-_QUADRATURE = {torch.float64: _Quadrature(128, 40.0), torch.float32: _Quadrature(32, 17.0)}
+_QUADRATURE = {torch.float64: _Quadrature(128, 40.0), torch.float32: _Quadrature(40, 18.0)}
 _MODE_STEPS = 8
 _BOUND_STEPS = 5
 _EDGE_STEPS = 3
 # Below exp(_SMALL) 1 - exp(-x) is x to double precision, above exp(_LARGE) it is 1.
-_SMALL, _LARGE = -37.0, 6.5
+_SMALL, _LARGE = -37.0, 4.4
 # Elements times nodes that are held at a time.
 _CHUNK = 1 << 21
 # exp() of more than this would overflow float32 gradients.
@@ -70,12 +72,13 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     log_rest = _log_rest(log_s.double(), Y.double())
     active = (Y.sum(-1) > 0) & log_rest.isfinite()  # else the subset or the rest is empty, I_k = 1
     log_rest = torch.where(active, log_rest, 0.0)
+    subset = subset_of_each(Y) if hard else None
     with torch.no_grad():
-        members = _OwnMembers(log_s, Y) if hard else _Members(log_s, Y)
+        members = _members(log_s, Y, subset)
         low, high = _edges(members, log_rest, quadrature.drop)
     step = (high - low).unsqueeze(-1) / (quadrature.nodes - 1)
     v = low.unsqueeze(-1) + step * torch.arange(quadrature.nodes, device=low.device)
-    log_integral = _LogSumIntegrand.apply(log_s, Y, log_rest, v, hard) + step.squeeze(-1).log()
+    log_integral = _LogSumIntegrand.apply(log_s, Y, log_rest, v, subset) + step.squeeze(-1).log()
     return torch.where(active, log_integral, 0.0).sum(-1)
 
 
@@ -103,22 +106,20 @@ class _LogSumIntegrand(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, hard: bool
+        ctx: Any, log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, subset: Tensor | None
     ) -> Tensor:
-        members = _OwnMembers(log_s, Y) if hard else _Members(log_s, Y)
-        log_f = _log_integrand(members, log_rest, v)
-        ctx.members = type(members)
-        ctx.save_for_backward(log_s, Y, log_rest, v, log_f.softmax(-1))
+        log_f = _log_integrand(_members(log_s, Y, subset), log_rest, v)
+        ctx.save_for_backward(log_s, Y, log_rest, v, log_f.softmax(-1), subset)
         return log_f.logsumexp(-1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        log_s, Y, log_rest, v, weight = ctx.saved_tensors
+        log_s, Y, log_rest, v, weight, subset = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
             return *_plain_gradient((log_s, Y, log_rest), v, grads[0]), None, None
         weight = weight * grads[0].unsqueeze(-1)
         grad_rest = (weight * (1 - (log_rest.unsqueeze(-1) + v).exp())).sum(-1)
-        members, weight = ctx.members(log_s, Y), weight.to(log_s.dtype)
+        members, weight = _members(log_s, Y, subset), weight.to(log_s.dtype)
         grad_s = members.own_spread(_log_hit_slope, v, weight) if ctx.needs_input_grad[0] else None
         grad_Y = members.spread(_log_hit, v, weight) if ctx.needs_input_grad[1] else None
         return grad_s, grad_Y, grad_rest, None, None
@@ -155,15 +156,19 @@ class _Members:
         return (self.Y * self.spread(g, v, weight)).sum(-2)
 
     def _at(self, g: Callable[[Tensor], Tensor], v_k: Tensor) -> Tensor:
-        return g((self.log_s.unsqueeze(-1) + v_k.unsqueeze(-2)).to(self.log_s.dtype))
+        # The sums are small where it matters, the summands need not be: add them about a center.
+        center = v_k[..., v_k.shape[-1] // 2, None]
+        log_rate = (self.log_s + center).to(self.log_s.dtype)
+        log_time = (v_k - center).to(self.log_s.dtype)
+        return g(log_rate.unsqueeze(-1) + log_time.unsqueeze(-2))
 
 
 class _OwnMembers(_Members):
     """The same for one-hot columns, where an element meets its own subset's nodes only."""
 
-    def __init__(self, log_s: Tensor, Y: Tensor) -> None:
+    def __init__(self, log_s: Tensor, Y: Tensor, subset: Tensor) -> None:
         super().__init__(log_s, Y)
-        self.subset = Y.argmax(-2).unsqueeze(-1)
+        self.subset = subset.unsqueeze(-1)
         self.step = max(1, _CHUNK // max(1, log_s.numel()))
 
     def total(self, g: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
@@ -185,10 +190,26 @@ class _OwnMembers(_Members):
         return g((self.log_s.unsqueeze(-1) + v.gather(-2, index)).to(self.log_s.dtype))
 
 
+def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
+    return _Members(log_s, Y) if subset is None else _OwnMembers(log_s, Y, subset)
+
+
 def _log_hit(log_x: Tensor) -> Tensor:
     """``log(1 - exp(-x))``, the log-probability that a clock has rung."""
-    x = log_x.clamp(_SMALL, _LARGE).exp()
-    return log_x.clamp(max=_SMALL) - _SMALL + (-torch.expm1(-x)).log()
+    result: Tensor = _LogHit.apply(log_x)
+    return result
+
+
+class _LogHit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_x: Tensor) -> Tensor:
+        ctx.save_for_backward(log_x)
+        hit = log_x.clamp(min=_SMALL).exp_().neg_().expm1_().neg_().log_()
+        return torch.where(log_x < _SMALL, log_x, hit)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * _log_hit_slope(*ctx.saved_tensors)
 
 
 def _log_hit_slope(log_x: Tensor) -> Tensor:
@@ -217,14 +238,13 @@ def _edges(members: _Members, log_rest: Tensor, drop: float) -> tuple[Tensor, Te
     for _ in range(_BOUND_STEPS):
         left = left - (left - 1 + (-left).exp() - per_peak) / -torch.expm1(-left)
         right = right - (torch.expm1(right) - right - per_peak) / torch.expm1(right)
-    points = torch.stack([mode - left, mode, mode + right], -1)
+    lowest = _log_integrand(members, log_rest, mode.unsqueeze(-1)) - drop
+    points = torch.stack([mode - left, mode + right], -1)
     for _ in range(_EDGE_STEPS):
-        height = _log_integrand(members, log_rest, points)
-        excess = height[..., 1:2] - drop - height
+        excess = lowest - _log_integrand(members, log_rest, points)
         slope = 1 - (log_rest.unsqueeze(-1) + points).exp() + members.total(_log_hit_slope, points)
-        step = torch.where(excess > 0, excess / slope, 0.0)
-        points = points + step
-    return points[..., 0], points[..., 2]
+        points = points + torch.where(excess > 0, excess / slope, 0.0)
+    return points[..., 0], points[..., 1]
 
 
 def _log_peak(members: _Members, log_rest: Tensor) -> Tensor:

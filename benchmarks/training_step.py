@@ -1,0 +1,96 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Time and memory of the partition's share of one training step.
+
+Draws L partitions, evaluates the log-masses of guide and model and back-propagates through all of
+it, at the sizes of the paper's models. Prints medians over repetitions and the growth of the
+process's peak memory.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_drpm import DRPM
+
+
+class Case(NamedTuple):
+    """One size: ``batch`` parameter vectors, ``samples`` partitions of each."""
+
+    name: str
+    n: int
+    num_subsets: int
+    batch: int
+    samples: int
+
+
+CASES = [
+    Case("DRPM-VC", n=256, num_subsets=10, batch=1, samples=100),
+    Case("DRPM-MTL", n=50, num_subsets=2, batch=256, samples=1),
+    Case("many subsets", n=64, num_subsets=20, batch=128, samples=1),
+]
+REPETITIONS = 15
+
+
+def training_step(case: Case, log_mass: str) -> None:
+    """Sample, log-masses of guide and model, backward."""
+    log_omega = torch.randn(case.batch, case.num_subsets).requires_grad_()
+    log_s = torch.randn(case.batch, case.n).requires_grad_()
+    prior_omega = torch.zeros(case.num_subsets).requires_grad_()
+    guide = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
+    model = DRPM(log_omega=prior_omega, log_s=torch.zeros(case.n), validate_args=False)
+    expand = [case.samples, case.batch]
+    guide, model = guide.expand(expand), model.expand(expand)
+    Y = guide.rsample()
+    downstream = (Y * torch.randn(case.num_subsets, case.n)).sum()
+    (downstream + _difference(guide, model, Y, log_mass)).backward()
+
+
+def _difference(guide: DRPM, model: DRPM, Y: Tensor, log_mass: str) -> Tensor:
+    if log_mass == "exact":
+        return (guide.log_prob(Y) - model.log_prob(Y)).sum()
+    return (guide.log_prob_bounds(Y)[1] - model.log_prob_bounds(Y)[0]).sum()
+
+
+def peak_memory() -> float:
+    """Peak resident memory of the process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def durations(step: Callable[[], None]) -> Iterator[float]:
+    """Seconds of each repetition, after one that warms up."""
+    step()
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        step()
+        yield time.perf_counter() - start
+
+
+def main() -> None:
+    """Prints a table."""
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32")
+    print(f"{'case':<14}{'n':>5}{'K':>4}{'batch':>7}{'L':>5}  {'log-mass':<9}{'ms':>8}{'MB':>8}")
+    for case in CASES:
+        for log_mass in ("lemma", "exact"):
+            before = peak_memory()
+            step = partial(training_step, case, log_mass)
+            milliseconds = 1e3 * statistics.median(durations(step))
+            size = f"{case.n:>5}{case.num_subsets:>4}{case.batch:>7}{case.samples:>5}"
+            print(
+                f"{case.name:<14}{size}  {log_mass:<9}{milliseconds:>8.1f}"
+                f"{peak_memory() - before:>8.0f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
