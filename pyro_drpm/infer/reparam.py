@@ -13,6 +13,7 @@ import torch
 from pyro.infer.reparam.reparam import Reparam
 
 from pyro_drpm.distributions import DRPM
+from pyro_drpm.infer.temperature import at_handled_temperature
 
 __all__ = ["DRPMReparam"]
 
@@ -52,6 +53,7 @@ class DRPMReparam(Reparam):
                 f"DRPMReparam: expected site {name!r} to be latent, but it has a value; noise "
                 "cannot be recovered from a partition."
             )
+        fn = at_handled_temperature(fn, name=name)
         zero = torch.zeros((), dtype=fn.log_s.dtype, device=fn.log_s.device)
         standard = dist.Gumbel(zero, torch.ones_like(zero))
         size_shape, ordering_shape = fn.noise_shapes

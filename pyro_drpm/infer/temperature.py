@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import effectful
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -45,6 +46,18 @@ class temperature(Messenger):  # noqa: N801 (an effect handler is used like a fu
 
     def _pyro_sample(self, msg: Any) -> None:
         msg["fn"] = _with_temperature(msg["fn"], self.value)
+
+    def _pyro_temperature(self, msg: Any) -> None:
+        msg["args"] = tuple(_with_temperature(fn, self.value) for fn in msg["args"])
+
+
+@effectful(type="temperature")
+def at_handled_temperature(fn: DRPM) -> DRPM:
+    """The distribution as all handlers around would set it.
+
+    For handlers that replace a site, since those outside them do not see the site itself.
+    """
+    return fn
 
 
 def _with_temperature(fn: Distribution, value: Tensor | float) -> Distribution:
