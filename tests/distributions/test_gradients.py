@@ -1,0 +1,122 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Gradients of expectations against enumeration.
+
+``pytest -s tests/distributions/test_gradients.py`` prints the comparison that the README quotes.
+"""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_drpm import DRPM
+
+CASES = 24
+DRAWS = 20_000
+
+
+class Case(NamedTuple):
+    """A partition with parameters to differentiate and a quadratic function of it."""
+
+    log_omega: Tensor
+    log_s: Tensor
+    matrix: Tensor
+    vector: Tensor
+
+    def partition(self) -> DRPM:
+        return DRPM(log_omega=self.log_omega, log_s=self.log_s, temperature=0.5)
+
+    def f(self, Y: Tensor) -> Tensor:
+        flat = Y.flatten(-2)
+        return ((flat @ self.matrix) * flat).sum(-1) + flat @ self.vector
+
+    def gradient(self, objective: Tensor) -> tuple[Tensor, Tensor]:
+        of_omega, of_s = torch.autograd.grad(objective, (self.log_omega, self.log_s))
+        return of_omega, of_s
+
+    def exact_gradient(self) -> tuple[Tensor, Tensor]:
+        partition = self.partition()
+        support = partition.enumerate_support()
+        return self.gradient((partition.log_prob(support).exp() * self.f(support)).sum())
+
+
+def random_case(seed: int) -> Case:
+    torch.manual_seed(seed)
+    n, num_subsets = 4 + seed % 3, 2 + seed // 3 % 3
+    size = num_subsets * n
+    return Case(
+        torch.randn(num_subsets, dtype=torch.float64, requires_grad=True),
+        torch.randn(n, dtype=torch.float64, requires_grad=True),
+        torch.randn(size, size, dtype=torch.float64),
+        torch.randn(size, dtype=torch.float64),
+    )
+
+
+def cosine_and_ratio(estimate: Tensor, exact: Tensor) -> tuple[float, float]:
+    cosine = torch.nn.functional.cosine_similarity(estimate, exact, dim=0)
+    return cosine.item(), (estimate.norm() / exact.norm()).item()
+
+
+@pytest.fixture(scope="module")
+def straight_through() -> dict[str, Tensor]:
+    """Cosine and norm ratio of every case, shape ``(cases, 2)``, for omega and s."""
+    rows: dict[str, list[tuple[float, float]]] = {"omega": [], "s": []}
+    for seed in range(CASES):
+        case = random_case(seed)
+        exact = case.exact_gradient()
+        estimate = case.gradient(case.f(case.partition().rsample((DRAWS,))).mean())
+        for name, e, x in zip(rows, estimate, exact, strict=True):
+            rows[name].append(cosine_and_ratio(e, x))
+    return {name: torch.tensor(values) for name, values in rows.items()}
+
+
+@pytest.mark.parametrize("name", ["omega", "s"])
+def test_straight_through_gradient_against_enumeration(
+    name: str, straight_through: dict[str, Tensor]
+) -> None:
+    cosine, ratio = straight_through[name].unbind(-1)
+    print(
+        f"\n{name}: cosine median {cosine.median():.4f}, worst {cosine.min():.4f}; "
+        f"norm ratio median {ratio.median():.3f}, from {ratio.min():.3f} to {ratio.max():.3f} "
+        f"({CASES} cases, {DRAWS} draws each)"
+    )
+    assert cosine.median() >= 0.95
+    assert cosine.min() >= 0.7
+
+
+def test_omega_gradient_has_no_bias_for_quadratics(straight_through: dict[str, Tensor]) -> None:
+    cosine, ratio = straight_through["omega"].unbind(-1)
+    assert cosine.min() >= 0.99
+    assert (ratio.median() - 1).abs() < 0.02
+
+
+def test_score_function_gradient_converges_to_the_exact_one() -> None:
+    for seed in (4, 8):
+        case = random_case(seed)
+        partition = case.partition().has_rsample_(False)
+        support = partition.enumerate_support()
+        # The mean over draws, with equal draws taken together.
+        labels = partition.sample((400_000,)).argmax(-2)
+        place = len(case.log_omega) ** torch.arange(len(case.log_s) - 1, -1, -1)
+        frequency = ((labels * place).sum(-1).bincount(minlength=len(support))) / len(labels)
+        value = case.f(support)
+        baseline = (frequency * value).sum()
+        log_prob = partition.log_prob(support)
+        estimate = case.gradient((frequency * log_prob * (value - baseline)).sum())
+        for e, x in zip(estimate, case.exact_gradient(), strict=True):
+            assert (e - x).norm() / x.norm() < 0.05
+
+
+def test_mode_carries_gradients_that_improve_the_objective() -> None:
+    """A deterministic partition, section 5.3 of the paper: following the gradient helps."""
+    case = random_case(5)
+    start = case.f(case.partition().mode).item()
+    optimiser = torch.optim.Adam([case.log_omega, case.log_s], lr=0.05)
+    for _ in range(200):
+        optimiser.zero_grad()
+        case.f(case.partition().mode).backward()
+        optimiser.step()
+    assert case.f(case.partition().mode).item() < start
