@@ -64,6 +64,7 @@ def parse(args: Sequence[str] | None = None) -> Config:
         args=args,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    config.validate()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch finds no GPU: use --device cpu")
     return config

@@ -48,6 +48,8 @@ class Config:
     """Learning rate of the pretraining (Adam)."""
     reconstruction_weight: float = 1.0
     """Weight of the mean squared error of a batch in contrastive pretraining."""
+    input_noise: float = 0.0
+    """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
     epochs: int = 1024
     """Epochs of DRPM-VC and of both VaDEs."""
@@ -79,7 +81,12 @@ class Config:
     checkpoint_every: int = 1
     """Epochs from one checkpoint to the next."""
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
+        """Check the ranges of the settings.
+
+        Raises:
+            ValueError: If one is out of its range.
+        """
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
@@ -102,7 +109,15 @@ _POSITIVE = (
     *("batch_size", "learning_rate", "num_clusters", "num_partitions", "anneal_steps"),
     *("latent_dim", "checkpoint_every"),
 )
-_NON_NEGATIVE = ("seed", "reconstruction_weight", "beta", "gamma", "delta", "refit_every")
+_NON_NEGATIVE = (
+    "seed",
+    "reconstruction_weight",
+    "input_noise",
+    "beta",
+    "gamma",
+    "delta",
+    "refit_every",
+)
 
 _MNIST = Config(dataset="mnist", out=Path("runs/vc/mnist"))
 
@@ -111,6 +126,7 @@ PRESETS: dict[DatasetName, Config] = {
         pretrain_epochs=400,
         pretrain_batch_size=628,
         pretrain_learning_rate=2e-3,
+        input_noise=0.2,
         epochs=60,
         learning_rate=1e-3,
         anneal_steps=300,

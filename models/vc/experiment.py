@@ -19,7 +19,6 @@ from models.vc.baselines import (
     OwnOptimizerVaDETraining,
     VaDEGuide,
     VaDEModel,
-    mixture_clusters,
 )
 from models.vc.config import Config
 from models.vc.directory import seed_directory
@@ -32,7 +31,7 @@ from models.vc.pretrain import (
     ReconstructionPretraining,
     make_augmentation,
 )
-from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.priors import ClusterPriors, assign, fit_mixture
 from models.vc.stages import Stage, derive_seed
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
@@ -64,12 +63,12 @@ class Experiment:
         """Train or resume, save the figures and give the scores of every method on the test set."""
         train, test, labels = self.data.train_images, self.data.test_images, self.data.test_labels
         network = self.pretrain()
-        latent = encode(network.encoder, train), encode(network.encoder, test)
+        pixel_mixture = self._fit_mixture(train.flatten(1))
+        mixture = self._fit_mixture(encode(network.encoder, train))
         clusters = {
-            "GMM": self._mixture_clusters(train.flatten(1), test.flatten(1)),
-            "latent GMM": self._mixture_clusters(*latent),
+            "GMM": assign(pixel_mixture, test.flatten(1)),
+            "latent GMM": assign(mixture, encode(network.encoder, test)),
         }
-        mixture = fit_mixture(latent[0], self.config.num_clusters, self._mixture_seed)
         trainings: dict[str, VariationalTraining] = {
             "VaDE": self.train_vade(network, mixture),
             "VaDE (frozen)": self.train_frozen_vade(network, mixture),
@@ -93,6 +92,7 @@ class Experiment:
                 config.num_clusters,
                 config.pretrain_learning_rate,
                 config.reconstruction_weight,
+                config.input_noise,
             )
             if config.pretraining == "contrastive"
             else ReconstructionPretraining(network, config.pretrain_learning_rate)
@@ -189,12 +189,8 @@ class Experiment:
         priors.copy_from(mixture)
         return priors
 
-    def _mixture_clusters(self, train: Tensor, test: Tensor) -> Tensor:
-        return mixture_clusters(train, test, self.config.num_clusters, self._mixture_seed)
-
-    @property
-    def _mixture_seed(self) -> int:
-        return derive_seed(self.seed, "mixture")
+    def _fit_mixture(self, points: Tensor) -> GaussianMixture:
+        return fit_mixture(points, self.config.num_clusters, derive_seed(self.seed, "mixture"))
 
 
 def _frozen_copy(pretrained: Autoencoder) -> Autoencoder:

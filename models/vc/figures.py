@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def save_partition(
     images = decoder(trace.nodes["z"]["value"]).sigmoid().unflatten(-1, image_shape)
     figure = Figure(figsize=(8, 8), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(1, 3))
-    upper.imshow(partition, cmap="Greys", aspect="auto", interpolation="nearest")
+    upper.imshow(partition.numpy(), cmap="Greys", aspect="auto", interpolation="nearest")
     upper.set(title="A sampled partition", xlabel="element", ylabel="subset")
     rows = [images[subset.bool()] for subset in partition]
     lower.imshow(_canvas(rows), cmap="Greys", vmin=0, vmax=1)
@@ -100,10 +101,10 @@ def save_curves(path: Path, curves: dict[str, dict[str, list[float]]]) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _canvas(rows: list[Tensor]) -> Tensor:
+def _canvas(rows: list[Tensor]) -> np.ndarray:
     """Paste rows of images ``(n_k, H, W)`` of different lengths below each other."""
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (K, max n_k, H, W)
-    return torch.cat([torch.cat(list(row), dim=1) for row in padded])
+    return torch.cat([torch.cat(list(row), dim=1) for row in padded]).numpy()
 
 
 def _label_rows(axes: Axes, number: int, height: int) -> None:

@@ -133,6 +133,8 @@ class ContrastivePretraining(LightningModule):
         num_clusters: Number ``K`` of clusters.
         learning_rate: Of Adam.
         reconstruction_weight: Weight of the mean squared error.
+        input_noise: Standard deviation of the noise on the pixels that the encoder sees; the
+            decoder is to reconstruct them without.
         instance_temperature: Temperature of the contrast between images.
         cluster_temperature: Temperature of the contrast between clusters.
     """
@@ -144,6 +146,7 @@ class ContrastivePretraining(LightningModule):
         num_clusters: int,
         learning_rate: float,
         reconstruction_weight: float = 1.0,
+        input_noise: float = 0.0,
         instance_temperature: float = 0.5,
         cluster_temperature: float = 1.0,
     ) -> None:
@@ -155,6 +158,7 @@ class ContrastivePretraining(LightningModule):
         self.cluster_head = _projection(features, num_clusters)
         self.learning_rate = learning_rate
         self.reconstruction_weight = reconstruction_weight
+        self.input_noise = input_noise
         self.instance_temperature = instance_temperature
         self.cluster_temperature = cluster_temperature
 
@@ -162,7 +166,8 @@ class ContrastivePretraining(LightningModule):
         """Give the sum of all terms for a batch of images ``(n, 1, H, W)``."""
         (images,) = batch
         views = torch.cat([images, self.augment(images)])
-        features = self.network.encoder.hidden(views)
+        noise = self.input_noise * torch.randn_like(views)
+        features = self.network.encoder.hidden(views + noise)
         loc = self.network.encoder.heads.loc(features)
         first, second = self.instance_head(features).chunk(2)
         clusters, other_clusters = self.cluster_head(features).softmax(-1).chunk(2)

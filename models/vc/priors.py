@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-__all__ = ["ClusterPriors", "fit_mixture"]
+__all__ = ["ClusterPriors", "assign", "fit_mixture"]
 
 
 def fit_mixture(points: Tensor, num_clusters: int, seed: int) -> GaussianMixture:
@@ -33,6 +33,11 @@ def fit_mixture(points: Tensor, num_clusters: int, seed: int) -> GaussianMixture
         random_state=seed,
     )
     return mixture.fit(points.double().numpy())
+
+
+def assign(mixture: GaussianMixture, points: Tensor) -> Tensor:
+    """Give every point ``(n, l)`` its most probable component, shape ``(n,)``."""
+    return torch.as_tensor(mixture.predict(points.double().numpy()))
 
 
 class ClusterPriors(nn.Module):

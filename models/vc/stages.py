@@ -11,6 +11,7 @@ starts from: a resumed training repeats the one that was never killed.
 
 from __future__ import annotations
 
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,19 +37,26 @@ def derive_seed(seed: int, stage: str, epoch: int = 0) -> int:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Make sure that a file is a checkpoint of a stage.
+    """Make sure that a file is a checkpoint of the stage that it is named after.
 
     Raises:
         ValueError: If the file is truncated, corrupt, or something else.
     """
     try:
-        # Lightning loads it without executing pickled code, too.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        complete = {"state_dict", "optimizer_states", "epoch"} <= checkpoint.keys()
-    except Exception as error:  # whatever the reader stumbles over
+        stage = _read_stage(path)
+    except Exception as error:  # whatever the readers stumble over
         raise ValueError(f"checkpoint {path} cannot be read: it is truncated or corrupt") from error
-    if not complete:
-        raise ValueError(f"{path} is no checkpoint of a training stage")
+    if stage != path.stem:
+        raise ValueError(f"{path} is no checkpoint of the stage {path.stem}, but of {stage}")
+
+
+def _read_stage(path: Path) -> str | None:
+    # PyTorch does not compare checksums, and would train on with flipped bits.
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"wrong checksum of {damaged}")
+    # Lightning loads it without executing pickled code, too.
+    return torch.load(path, map_location="cpu", weights_only=True).get("stage")
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,11 @@ class _EpochCheckpoint(Checkpoint):
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["stage"] = self.path.stem
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         done = trainer.current_epoch + 1

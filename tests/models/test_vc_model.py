@@ -1,0 +1,228 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Model and guide of DRPM-VC against the formulas of the paper written out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal
+from torch.distributions.kl import kl_divergence
+
+from models.vc.baselines import VaDEGuide, VaDEModel
+from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.networks import Autoencoder, encode
+from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.subset_normal import SubsetNormal
+from pyro_drpm.infer import TracePartition_ELBO
+
+N, K, LATENT, L = 5, 3, 2, 4
+BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
+
+
+@pytest.fixture(autouse=True)
+def _module_local_params() -> Iterator[None]:
+    with pyro.settings.context(module_local_params=True):
+        yield
+
+
+@pytest.fixture
+def network() -> Autoencoder:
+    pyro.set_rng_seed(0)
+    return Autoencoder(num_pixels=4, widths=(6, 5), latent_dim=LATENT).double()
+
+
+@pytest.fixture
+def priors() -> ClusterPriors:
+    priors = ClusterPriors(K, LATENT).double()
+    for parameter in priors.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return priors
+
+
+@pytest.fixture
+def images(network: Autoencoder) -> Tensor:
+    return torch.rand(N, 1, 2, 2, dtype=torch.double)
+
+
+@pytest.fixture
+def pair(network: Autoencoder, priors: ClusterPriors) -> tuple[DRPMVCModel, DRPMVCGuide]:
+    model = DRPMVCModel(network.decoder, priors, L, BETA)
+    return model, DRPMVCGuide(network.encoder, priors, L, BETA, score_scale=0.5).double()
+
+
+def sites(fn: Any, *args: Tensor) -> Any:
+    return poutine.trace(fn).get_trace(*args).nodes
+
+
+def test_sites_have_the_documented_shapes(pair: Any, images: Tensor) -> None:
+    model, guide = (sites(module, images, images) for module in pair)
+    assert guide["Y"]["value"].shape == model["Y"]["value"].shape == (L, K, N)
+    assert guide["z"]["value"].shape == model["z"]["value"].shape == (N, LATENT)
+    assert model["x"]["value"].shape == (N, 4) and model["x"]["is_observed"]
+    for nodes in (model, guide):
+        assert nodes["Y"]["scale"] == 1 / L
+        assert nodes["z"]["scale"] == BETA
+    assert (guide["Y"]["value"].sum(-2) == 1).all()
+
+
+def log_sizes(sizes: tuple[int, ...], log_omega: Tensor) -> Tensor:
+    def weight(counts: tuple[int, ...]) -> Tensor:
+        pairs = zip(counts, log_omega, strict=True)
+        return sum((math.log(math.comb(N, c)) + c * w for c, w in pairs), torch.tensor(0.0))
+
+    support = [c for c in itertools.product(range(N + 1), repeat=K) if sum(c) == N]
+    return weight(sizes) - torch.stack([weight(c) for c in support]).logsumexp(0)
+
+
+def log_ordering(ordering: list[int], log_s: Tensor) -> Tensor:
+    ordered = log_s[ordering]
+    return sum((ordered[i] - ordered[i:].logsumexp(0) for i in range(N)), torch.tensor(0.0))
+
+
+def orderings(partition: Tensor) -> list[list[int]]:
+    """All orderings that give a partition."""
+    subsets = [row.nonzero().flatten().tolist() for row in partition]
+    choices = itertools.product(*map(itertools.permutations, subsets))
+    return [[i for subset in choice for i in subset] for choice in choices]
+
+
+def partition_terms(partition: Tensor, q: Any, p: Any) -> Tensor:
+    """Equations 49 and 50 for one partition."""
+    possible = orderings(partition)
+    sizes = tuple(int(size) for size in partition.sum(-1))
+    size_term = (
+        math.log(len(possible)) + log_sizes(sizes, q["omega"]) - log_sizes(sizes, p["omega"])
+    )
+    every = (list(order) for order in itertools.permutations(range(N)))
+    of_q = torch.stack([log_ordering(order, q["s"]) for order in every]).max()
+    of_p = log_ordering(possible[0], p["s"])  # all the same, since the scores are equal
+    return GAMMA * size_term + DELTA * (of_q - of_p)
+
+
+def test_loss_is_equations_47_to_50(
+    pair: Any, network: Autoencoder, priors: ClusterPriors, images: Tensor
+) -> None:
+    model, guide = pair
+    pyro.set_rng_seed(1)
+    loss = TracePartition_ELBO("lemma", GAMMA, DELTA).differentiable_loss(
+        model, guide, images, images
+    )
+    pyro.set_rng_seed(1)
+    sampled = sites(guide, images, images)
+    partitions, z = sampled["Y"]["value"], sampled["z"]["value"]
+
+    loc, scale = network.encoder(images)
+    log_p = torch.stack([Normal(m, s).log_prob(loc).sum(-1) for m, s in _components(priors)])
+    kl = torch.stack(
+        [kl_divergence(Normal(loc, scale), Normal(m, s)).sum(-1) for m, s in _components(priors)]
+    )  # (K, n)
+    q = {"omega": (log_p.exp() / log_p.exp().sum(0)).mean(1).log(), "s": 0.5 * (K - kl.argmin(0))}
+    p = {"omega": priors.log_weight, "s": torch.zeros(N, dtype=torch.double)}
+    reconstruction = (
+        -Bernoulli(logits=network.decoder(z), validate_args=False).log_prob(images.flatten(1)).sum()
+    )
+    expected = reconstruction
+    for partition in partitions:
+        latent_term = (partition * kl).sum()
+        expected = expected + (BETA * latent_term + partition_terms(partition, q, p)) / L
+    torch.testing.assert_close(loss, expected)
+
+
+def _components(priors: ClusterPriors) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(priors.loc, priors.log_scale.exp(), strict=True))
+
+
+def test_partition_reaches_only_the_score_scale_of_the_guide(pair: Any, images: Tensor) -> None:
+    _, guide = pair
+    guide(images, images)
+    weights = torch.randn(L, K, N, dtype=torch.double)
+    (sites(guide, images, images)["Y"]["value"] * weights).sum().backward()
+    assert guide.log_u.grad.abs() > 0
+    assert all(p.grad is None for p in guide.encoder.parameters())
+    assert all(p.grad is None for p in guide.priors.parameters())
+
+
+def test_every_trained_parameter_gets_a_gradient(pair: Any, images: Tensor) -> None:
+    model, guide = pair
+    objective = TracePartition_ELBO()(model, guide)
+    objective(images, images).backward()
+    missing = [name for name, p in objective.named_parameters() if p.grad is None]
+    assert missing == []
+
+
+def test_subset_normal_is_the_normal_of_the_subset() -> None:
+    pyro.set_rng_seed(0)
+    loc, scale = torch.randn(K, LATENT), torch.rand(K, LATENT) + 0.5
+    subsets = torch.tensor([2, 0, 1, 2])
+    prior = SubsetNormal(torch.eye(K)[subsets], loc, scale)
+    reference = Normal(loc[subsets], scale[subsets])
+    z = torch.randn(4, LATENT)
+    torch.testing.assert_close(prior.log_prob(z), reference.log_prob(z).sum(-1))
+    draws = prior.sample((20_000,))
+    assert draws.shape == (20_000, 4, LATENT)
+    torch.testing.assert_close(draws.mean(0), reference.mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(draws.std(0), reference.stddev, atol=0.05, rtol=0)
+
+
+def test_divergence_from_subset_normal_is_the_mean_over_partitions() -> None:
+    pyro.set_rng_seed(0)
+    loc, scale = torch.randn(K, LATENT), torch.rand(K, LATENT) + 0.5
+    memberships = torch.eye(K)[torch.randint(K, (L, N))]
+    q = torch.distributions.Independent(Normal(torch.randn(N, LATENT), torch.rand(N, LATENT)), 1)
+    of_mean = kl_divergence(q, SubsetNormal(memberships.mean(0), loc, scale))
+    each = [kl_divergence(q.base_dist, Normal(m @ loc, m @ scale)).sum(-1) for m in memberships]
+    torch.testing.assert_close(of_mean, torch.stack(each).mean(0))
+
+
+def test_batch_weights_are_the_mean_responsibilities(priors: ClusterPriors) -> None:
+    z = torch.randn(N, LATENT, dtype=torch.double)
+    density = torch.stack([Normal(*c).log_prob(z).sum(-1).exp() for c in _components(priors)])
+    expected = (density / density.sum(0)).mean(1)
+    torch.testing.assert_close(priors.log_weights(z).exp(), expected)
+    far = priors.log_weights(1e4 * z)
+    assert far.isfinite().all()
+
+
+def test_priors_take_over_a_mixture(priors: ClusterPriors) -> None:
+    points = torch.randn(200, LATENT)
+    mixture = fit_mixture(points, K, seed=0)
+    before = list(priors.parameters())
+    priors.copy_from(mixture)
+    assert all(a is b for a, b in zip(before, priors.parameters(), strict=True))
+    joint = priors.log_densities(points.double()) + priors.log_weight
+    expected = torch.as_tensor(mixture.score_samples(points.double().numpy()))
+    torch.testing.assert_close(joint.logsumexp(-1), expected)
+
+
+def test_vade_loss_is_its_definition(
+    network: Autoencoder, priors: ClusterPriors, images: Tensor
+) -> None:
+    model, guide = VaDEModel(network.decoder, priors), VaDEGuide(network.encoder)
+    pyro.set_rng_seed(1)
+    loss = Trace_ELBO().differentiable_loss(model, guide, images, images)
+    pyro.set_rng_seed(1)
+    z = sites(guide, images, images)["z"]["value"]
+    q = Normal(*network.encoder(images))
+    log_joint = torch.stack([Normal(*c).log_prob(z).sum(-1) for c in _components(priors)], -1)
+    log_prior = (log_joint + priors.log_weight.log_softmax(0)).logsumexp(-1)
+    log_pixels = Bernoulli(logits=network.decoder(z), validate_args=False).log_prob(
+        images.flatten(1)
+    )
+    expected = q.log_prob(z).sum() - log_prior.sum() - log_pixels.sum()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_encode_gives_the_mean_of_all_images(network: Autoencoder, images: Tensor) -> None:
+    loc, _ = network.encoder(images)
+    torch.testing.assert_close(encode(network.encoder, images, batch_size=2), loc)

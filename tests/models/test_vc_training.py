@@ -1,0 +1,369 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training stages of DRPM-VC and its baselines, resumed and not, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.vc import cli, experiment
+from models.vc.baselines import OwnOptimizerVaDETraining
+from models.vc.directory import STAGES
+from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
+from models.vc.stages import derive_seed
+from models.vc.train import DRPMVCTraining, VariationalTraining
+
+TINY = (
+    *(
+        "--pretrain-epochs",
+        "4",
+        "--epochs",
+        "5",
+        "--num-partitions",
+        "3",
+        "--checkpoint-every",
+        "2",
+    ),
+    *("--hidden", "16", "12", "--latent-dim", "3", "--batch-size", "500", "--device", "cpu"),
+)
+METHODS = ["GMM", "latent GMM", "VaDE", "VaDE (frozen)", "DRPM-VC"]
+
+
+def run(out: Path, *args: str) -> None:
+    cli.main([*TINY, "--out", str(out), *args])
+
+
+def results(out: Path) -> tuple[str, str]:
+    """Everything a run measured: scores and learning curves, digit by digit."""
+    return (out / "metrics.csv").read_text(), (out / "seed-0" / "curves.csv").read_text()
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never killed. Tests that change it copy it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    run(out)
+    return out
+
+
+def test_a_run_leaves_its_files(finished: Path) -> None:
+    with (finished / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == METHODS
+    assert all(0 < float(row["acc"]) <= 1 for row in rows)
+    directory = finished / "seed-0"
+    files = {str(path.relative_to(directory)) for path in directory.rglob("*.*")}
+    expected = {f"{stage}.ckpt" for stage in STAGES} | {
+        f"figures/{name}.png" for name in ("partition", "samples", "curves")
+    }
+    assert expected <= files
+    for stage in STAGES:
+        assert list((finished / "seed-0" / "logs" / stage).glob("events.out.tfevents*"))
+
+
+def test_the_frozen_layers_do_not_change(finished: Path) -> None:
+    weights = {
+        stage: {
+            name: value
+            for name, value in load(finished / "seed-0" / f"{stage}.ckpt")["state_dict"].items()
+            if name.startswith("network.encoder.")
+        }
+        for stage in STAGES
+    }
+    hidden = [name for name in weights["pretrain"] if ".hidden." in name]
+    heads = [name for name in weights["pretrain"] if ".heads." in name]
+    assert hidden and heads
+    for stage in ("vade-frozen", "drpm"):
+        assert all(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in hidden)
+        assert not any(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in heads)
+    assert not any(torch.equal(weights["pretrain"][n], weights["vade"][n]) for n in hidden)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def kill_in(patch: pytest.MonkeyPatch, training: type, stage: str, step: int) -> None:
+    """Make a training raise in the middle of a stage."""
+    original = training.training_step  # type: ignore[attr-defined]
+
+    def fatal(self: Any, *args: Any) -> Any:
+        if self.trainer.logger.name == stage and self.global_step == step:
+            raise Killed
+        return original(self, *args)
+
+    patch.setattr(training, "training_step", fatal)
+
+
+KILLS: list[tuple[str, type, int]] = [
+    ("pretrain", ContrastivePretraining, 0),  # before its first checkpoint
+    ("pretrain", ContrastivePretraining, 7),
+    ("vade", VariationalTraining, 8),
+    ("vade-frozen", VariationalTraining, 10),
+    ("drpm", DRPMVCTraining, 14),
+]
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_same_results(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resume: tuple[str, ...] = ()
+    for stage, training, step in KILLS:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_in(patch, training, stage, step)
+            run(tmp_path, *resume)
+        assert not (tmp_path / "metrics.csv").exists()
+        resume = ("--resume",)
+    run(tmp_path, *resume)
+    assert results(tmp_path) == results(finished)
+
+
+SUICIDE = """
+import os, signal, sys
+from models.vc import cli
+from models.vc.train import DRPMVCTraining
+training_step = DRPMVCTraining.training_step
+
+def die(self, *args):
+    if self.global_step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training_step(self, *args)
+
+DRPMVCTraining.training_step = die
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_run_survives_sigkill(finished: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SUICIDE, *TINY, "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert load(tmp_path / "seed-0" / "drpm.ckpt")["epoch"] == 1
+    run(tmp_path, "--resume")
+    assert results(tmp_path) == results(finished)
+
+
+def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refits: list[dict[str, Any]] = []
+    original = DRPMVCTraining.refit_priors
+
+    def refit(self: DRPMVCTraining, seed: int) -> None:
+        (optimizer,) = self.trainer.optimizers
+        parameters = list(self.priors.parameters())
+        assert all(p in optimizer.state for p in parameters)
+        original(self, seed)
+        assert all(a is b for a, b in zip(parameters, self.priors.parameters(), strict=True))
+        assert not any(p in optimizer.state for p in parameters)
+        optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert {id(p) for p in parameters} <= optimized
+        values = [p.detach().clone() for p in parameters]
+        refits.append({"epoch": self.current_epoch, "priors": values})
+
+    monkeypatch.setattr(DRPMVCTraining, "refit_priors", refit)
+    run(tmp_path, "--refit-every", "2")
+    assert [refit["epoch"] for refit in refits] == [2, 4]
+    trained = load(tmp_path / "seed-0" / "drpm.ckpt")["state_dict"]
+    names = ("loc", "log_scale", "log_weight")
+    for name, at_refit in zip(names, refits[-1]["priors"], strict=True):
+        assert not torch.equal(trained[f"priors.{name}"], at_refit)
+
+
+def test_a_new_run_replaces_an_old_one(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(finished, out)
+    (out / "seed-7").mkdir()
+    run(out, "--seed", "1", "--beta", "0.5")
+    assert {path.name for path in out.glob("seed-*")} == {"seed-1"}
+    assert "\n1,DRPM-VC" in (out / "metrics.csv").read_text()
+
+
+def test_several_seeds_give_mean_and_deviation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = iter([{"DRPM-VC": (0.5, 0.25, 0.75)}, {"DRPM-VC": (0.7, 0.25, 0.85)}])
+    monkeypatch.setattr(experiment.Experiment, "run", lambda self: next(scores))
+    for seed in (3, 4):
+        (tmp_path / f"seed-{seed}" / "figures").mkdir(parents=True)
+    monkeypatch.setattr(cli, "prepare_directory", lambda config: None)
+    run(tmp_path, "--seed", "3", "--seeds", "2")
+    assert "0.600 ± 0.141" in capsys.readouterr().out
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[1:] == ["3,DRPM-VC,0.5,0.25,0.75", "4,DRPM-VC,0.7,0.25,0.85"]
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pretraining"),
+    [("mnist", "contrastive"), ("fashion-mnist", "contrastive"), ("mnist", "reconstruction")],
+)
+def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining: str) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "t10k"):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", rng.integers(0, 256, (64, 28, 28)))
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", rng.integers(0, 10, 64))
+    arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretraining", pretraining)
+    run(tmp_path / "out", *arguments, "--pretrain-epochs", "1", "--epochs", "1")
+    assert (tmp_path / "out" / "metrics.csv").is_file()
+
+
+def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
+    """Run, expect exit code 2 and one line of error, and give it."""
+    with pytest.raises(SystemExit) as exit_info:
+        run(out, *args)
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupt", "empty", "foreign"])
+def test_a_damaged_checkpoint_is_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(finished, out)
+    path = out / "seed-0" / "vade.ckpt"
+    content = bytearray(path.read_bytes())
+    if damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif damage == "corrupt":
+        middle = len(content) // 2
+        content[middle : middle + 8] = b"\xff" * 8
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    assert str(path) in fail(capsys, out, "--resume")
+
+
+def test_a_checkpoint_of_other_networks_is_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "swapped"
+    shutil.copytree(finished, out)
+    shutil.copy(out / "seed-0" / "pretrain.ckpt", out / "seed-0" / "vade.ckpt")
+    assert "vade.ckpt" in fail(capsys, out, "--resume")
+
+
+def test_a_checkpoint_executes_no_code(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "evil"
+    shutil.copytree(finished, out)
+    path = out / "seed-0" / "drpm.ckpt"
+    torch.save({**load(path), "payload": Payload(tmp_path / "executed")}, path)
+    assert str(path) in fail(capsys, out, "--resume")
+    assert not (tmp_path / "executed").exists()
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_what_cannot_be_resumed_is_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no run to resume" in fail(capsys, tmp_path / "none", "--resume")
+    assert "beta = 1.0, not 0.5" in fail(capsys, finished, "--resume", "--beta", "0.5")
+    out = tmp_path / "gap"
+    shutil.copytree(finished, out)
+    (out / "seed-0" / "pretrain.ckpt").unlink()
+    assert "pretrain.ckpt is missing" in fail(capsys, out, "--resume")
+    (out / "config.json").write_text("{")
+    assert "config.json cannot be read" in fail(capsys, out, "--resume")
+
+
+def test_bad_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("precious")
+    assert "other files than a run" in fail(capsys, tmp_path)
+    assert "must be a directory" in fail(capsys, tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+    out = tmp_path / "out"
+    assert "epochs must be positive, but is 0" in fail(capsys, out, "--epochs", "0")
+    assert "gamma must not be negative, but is -1.0" in fail(capsys, out, "--gamma", "-1")
+    missing = ("--dataset", "mnist", "--data-dir", str(tmp_path / "nowhere"))
+    assert "nowhere" in fail(capsys, out, *missing)
+    assert not out.exists()
+
+
+def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    for dataset, epochs in (("digits", "60"), ("mnist", "1024")):
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(["--dataset", dataset, "--help"])
+        assert exit_info.value.code == 0
+        line = next(s for s in capsys.readouterr().out.splitlines() if "--epochs" in s)
+        assert epochs in line
+
+
+def test_epochs_and_stages_have_different_seeds() -> None:
+    seeds = {
+        derive_seed(seed, stage, epoch)
+        for seed in range(5)
+        for stage in STAGES
+        for epoch in range(20)
+    }
+    assert len(seeds) == 5 * len(STAGES) * 20
+    assert derive_seed(1, "drpm", 2) == derive_seed(1, "drpm", 2)
+
+
+def test_contrastive_loss_is_its_definition() -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(3, 4), torch.randn(3, 4)
+    views = [*first, *second]
+
+    def cosine(a: Tensor, b: Tensor) -> float:
+        return float(a @ b / (a.norm() * b.norm()))
+
+    losses = []
+    for i, anchor in enumerate(views):
+        weights = [math.exp(cosine(anchor, other) / 0.5) for other in views]
+        losses.append(-math.log(weights[(i + 3) % 6] / (sum(weights) - weights[i])))
+    expected = torch.tensor(sum(losses) / 6)
+    torch.testing.assert_close(contrastive_loss(first, second, 0.5), expected)
+
+
+def test_balance_loss_is_zero_for_equal_clusters_and_largest_for_one() -> None:
+    assert float(balance_loss(torch.eye(4))) == pytest.approx(0, abs=1e-6)
+    collapsed = torch.eye(4)[torch.zeros(9, dtype=torch.long)]
+    assert float(balance_loss(collapsed)) == pytest.approx(math.log(4))
+
+
+def test_vade_decays_its_learning_rate(finished: Path) -> None:
+    training = OwnOptimizerVaDETraining.__new__(OwnOptimizerVaDETraining)
+    torch.nn.Module.__init__(training)
+    training.weight = torch.nn.Parameter(torch.zeros(1))
+    (optimizer,), (schedule,) = training.configure_optimizers()
+    for _ in range(20):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.95**2)
