@@ -34,6 +34,9 @@ from pyro_drpm.ops.labels import subset_of_each
 __all__ = ["log_set_probability"]
 
 
+Term = Callable[[Tensor, Tensor], Tensor]
+
+
 class _Quadrature(NamedTuple):
     nodes: int
     drop: float  # nats between the largest value of the integrand and the first and last node
@@ -44,11 +47,13 @@ _QUADRATURE = {torch.float64: _Quadrature(128, 40.0), torch.float32: _Quadrature
 _MODE_STEPS = 8
 _BOUND_STEPS = 5
 _EDGE_STEPS = 3
-# Below exp(_SMALL) 1 - exp(-x) is x to double precision, above exp(_LARGE) it is 1.
-_SMALL, _LARGE = -37.0, 4.4
+# At time exp(v) of a center, 1 - exp(-x) is x for log-rates below -_REACH and 1 above it, at all
+# nodes and to double precision.
+_REACH = 60.0
+_LARGE = 80.0  # x / (e^x - 1) is nil beyond
 # Elements times nodes that are held at a time.
 _CHUNK = 1 << 21
-# exp() of more than this would overflow float32 gradients.
+# exp() of more than this would overflow in float32 gradients.
 _MAX_LOG = 80.0
 _TINY = 1e-300
 
@@ -136,31 +141,34 @@ def _plain_gradient(
 
 
 class _Members:
-    """Sums over the members of subsets of functions of ``log s_i + v``, in the dtype of ``s``."""
+    """Sums over the members of subsets of functions of ``log s_i + v``.
+
+    They are evaluated in the dtype of the scores. For that every subset's nodes ``v`` are measured
+    from a center, to which the rates are brought: the sums are small where it matters.
+    """
 
     def __init__(self, log_s: Tensor, Y: Tensor) -> None:
         self.log_s, self.Y = log_s, Y
 
-    def total(self, g: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    def total(self, g: Term, v: Tensor) -> Tensor:
         """``sum_i y_ki g(log s_i + v_kq)``, shape ``(*batch, K, nodes)``, float64."""
         pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
         return torch.cat([y.unsqueeze(-2) @ self._at(g, v_k) for y, v_k in pairs], -2).double()
 
-    def spread(self, g: Callable[[Tensor], Tensor], v: Tensor, weight: Tensor) -> Tensor:
+    def spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_q weight_kq g(log s_i + v_kq)``, shape ``(*batch, K, n)``."""
         pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
         return torch.cat([self._at(g, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs], -1).mT
 
-    def own_spread(self, g: Callable[[Tensor], Tensor], v: Tensor, weight: Tensor) -> Tensor:
+    def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_kq y_ki weight_kq g(log s_i + v_kq)``, shape ``(*batch, n)``."""
         return (self.Y * self.spread(g, v, weight)).sum(-2)
 
-    def _at(self, g: Callable[[Tensor], Tensor], v_k: Tensor) -> Tensor:
-        # The sums are small where it matters, the summands need not be: add them about a center.
-        center = v_k[..., v_k.shape[-1] // 2, None]
-        log_rate = (self.log_s + center).to(self.log_s.dtype)
-        log_time = (v_k - center).to(self.log_s.dtype)
-        return g(log_rate.unsqueeze(-1) + log_time.unsqueeze(-2))
+    def _at(self, g: Term, v_k: Tensor) -> Tensor:
+        center, log_time = _centered(v_k)
+        log_rate = self.log_s + center
+        dtype = self.log_s.dtype
+        return g(log_rate.to(dtype).unsqueeze(-1), log_time.to(dtype).unsqueeze(-2))
 
 
 class _OwnMembers(_Members):
@@ -171,50 +179,65 @@ class _OwnMembers(_Members):
         self.subset = subset.unsqueeze(-1)
         self.step = max(1, _CHUNK // max(1, log_s.numel()))
 
-    def total(self, g: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    def total(self, g: Term, v: Tensor) -> Tensor:
         parts = []
         for part in v.split(self.step, -1):
-            index = self.subset.expand(*self.subset.shape[:-1], part.shape[-1])
-            values = self._own(g, part, index)
+            values = self._own(g, part)
+            index = self.subset.expand_as(values)
             parts.append(torch.zeros_like(part).scatter_add_(-2, index, values.double()))
         return torch.cat(parts, -1)
 
-    def own_spread(self, g: Callable[[Tensor], Tensor], v: Tensor, weight: Tensor) -> Tensor:
+    def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         result = torch.zeros_like(self.log_s)
         for part, w in zip(v.split(self.step, -1), weight.split(self.step, -1), strict=True):
-            index = self.subset.expand(*self.subset.shape[:-1], part.shape[-1])
-            result += (self._own(g, part, index) * w.gather(-2, index)).sum(-1)
+            values = self._own(g, part)
+            result += (values * w.gather(-2, self.subset.expand_as(values))).sum(-1)
         return result
 
-    def _own(self, g: Callable[[Tensor], Tensor], v: Tensor, index: Tensor) -> Tensor:
-        return g((self.log_s.unsqueeze(-1) + v.gather(-2, index)).to(self.log_s.dtype))
+    def _own(self, g: Term, v: Tensor) -> Tensor:
+        center, log_time = _centered(v)
+        log_rate = self.log_s.unsqueeze(-1) + center.gather(-2, self.subset)
+        index = self.subset.expand(*self.subset.shape[:-1], v.shape[-1])
+        dtype = self.log_s.dtype
+        return g(log_rate.to(dtype), log_time.to(dtype).gather(-2, index))
 
 
 def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
     return _Members(log_s, Y) if subset is None else _OwnMembers(log_s, Y, subset)
 
 
-def _log_hit(log_x: Tensor) -> Tensor:
-    """``log(1 - exp(-x))``, the log-probability that a clock has rung."""
-    result: Tensor = _LogHit.apply(log_x)
+def _centered(v: Tensor) -> tuple[Tensor, Tensor]:
+    center = (v[..., :1] + v[..., -1:]) / 2
+    return center, v - center
+
+
+def _log_hit(log_rate: Tensor, log_time: Tensor) -> Tensor:
+    """``log(1 - exp(-x))``, the log-probability that a clock has rung, ``x`` rate times time."""
+    result: Tensor = _LogHit.apply(log_rate, log_time)
     return result
 
 
 class _LogHit(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, log_x: Tensor) -> Tensor:
-        ctx.save_for_backward(log_x)
-        hit = log_x.clamp(min=_SMALL).exp_().neg_().expm1_().neg_().log_()
-        return torch.where(log_x < _SMALL, log_x, hit)
+    """Spares the passes over memory that autograd would need."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0] * _log_hit_slope(*ctx.saved_tensors)
+    def forward(ctx: Any, log_rate: Tensor, log_time: Tensor) -> Tensor:
+        ctx.save_for_backward(log_rate, log_time)
+        inside = log_rate.clamp(-_REACH, _REACH)
+        x = log_time.exp() * inside.exp().neg_()
+        below = (log_rate - inside).clamp_(max=0)
+        return x.expm1_().neg_().log_().add_(below)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        log_rate, log_time = ctx.saved_tensors
+        grad = grads[0] * _log_hit_slope(log_rate, log_time)
+        return grad.sum_to_size(log_rate.shape), grad.sum_to_size(log_time.shape)
 
 
-def _log_hit_slope(log_x: Tensor) -> Tensor:
+def _log_hit_slope(log_rate: Tensor, log_time: Tensor) -> Tensor:
     """The derivative of ``log(1 - exp(-x))`` with respect to ``log x``: ``x / (e^x - 1)``."""
-    x = log_x.clamp(_SMALL, _LARGE).exp()
+    x = (log_time.exp() * log_rate.clamp(-_REACH, _REACH).exp()).clamp(max=_LARGE)
     return x / torch.expm1(x)
 
 
