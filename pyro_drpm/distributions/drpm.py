@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -21,6 +20,7 @@ from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
+from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.partitions import hard_partition, relaxed_partition
@@ -50,7 +50,7 @@ class BoundParts(NamedTuple):
     upper: Tensor
 
 
-class DRPM(TorchDistribution):
+class DRPM(StraightThroughDistribution):
     r"""Differentiable random partition of ``n`` elements into at most ``K`` subsets.
 
     A sample is a matrix ``Y`` of shape ``(K, n)`` whose columns are one-hot: ``Y[k, i]`` is 1 where
@@ -112,8 +112,6 @@ class DRPM(TorchDistribution):
         "log_omega": constraints.real_vector,
         "log_s": constraints.real_vector,
     }
-    has_rsample = True
-    has_enumerate_support = True
 
     def __init__(
         self,

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
+from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, log_normalizer, size_law
@@ -29,7 +29,7 @@ _MAX_ENUMERATED = 1 << 16
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-class MultivariateFisherHypergeometric(TorchDistribution):
+class MultivariateFisherHypergeometric(StraightThroughDistribution):
     r"""Fisher's multivariate noncentral hypergeometric distribution.
 
     A sample is a vector of ``K`` counts that add up to :math:`n`, ``total_count``:
@@ -75,8 +75,6 @@ class MultivariateFisherHypergeometric(TorchDistribution):
         "omega": constraints.independent(constraints.positive, 1),
         "log_omega": constraints.real_vector,
     }
-    has_rsample = True
-    has_enumerate_support = True
 
     def __init__(
         self,
