@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.overrides import overridable
+
 __all__ = ["convolve"]
 
 # Rows of the Toeplitz view are copied when they meet the vector; this bounds the copy.
 _MAX_COPIED = 1 << 23
 
 
+@overridable
 def convolve(a: Tensor, b: Tensor) -> Tensor:
     """Full convolution along the last dimension.
 
