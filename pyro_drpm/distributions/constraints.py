@@ -9,8 +9,11 @@ Their representations say what a value must be, for torch quotes them when it re
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import Transform
 
 __all__ = ["ordering", "partition_matrix", "relaxed_partition_matrix", "subset_sizes"]
 
@@ -85,6 +88,33 @@ class _SubsetSizes(Constraint):
             f"{self.capacities.tolist()}"
         )
 
+
+class _ColumnwiseSoftmax(Transform):
+    """From any matrix to a relaxed partition, or to the straight-through one of its maxima.
+
+    Not bijective. Pyro's strategies for initial values need it at every latent site, whether a
+    reparametrisation replaces the site or not.
+    """
+
+    domain = constraints.independent(constraints.real, 2)
+
+    def __init__(self, codomain: Constraint) -> None:
+        super().__init__()
+        self.codomain = codomain
+
+    def _call(self, x: Tensor) -> Tensor:
+        relaxed = x.softmax(-2)
+        if not self.codomain.is_discrete:
+            return relaxed
+        hard = F.one_hot(x.argmax(-2), x.shape[-2]).mT.to(x.dtype)
+        return hard + (relaxed - relaxed.detach())
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y.clamp(min=torch.finfo(y.dtype).tiny).log()
+
+
+transform_to.register(_PartitionMatrix, _ColumnwiseSoftmax)
+transform_to.register(_RelaxedPartitionMatrix, _ColumnwiseSoftmax)
 
 partition_matrix = _PartitionMatrix()
 relaxed_partition_matrix = _RelaxedPartitionMatrix()

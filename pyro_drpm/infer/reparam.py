@@ -48,7 +48,9 @@ class DRPMReparam(Reparam):
             raise ValueError(
                 f"DRPMReparam: expected a DRPM at site {name!r}, but got {type(fn).__name__}."
             )
-        if msg["is_observed"] or value is not None:
+        # Initial values that autoguides and samplers propose by themselves may be passed over.
+        given = value is not None and getattr(value, "_pyro_custom_init", True)
+        if msg["is_observed"] or given:
             raise ValueError(
                 f"DRPMReparam: expected site {name!r} to be latent, but it has a value; noise "
                 "cannot be recovered from a partition."
