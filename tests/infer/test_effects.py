@@ -59,7 +59,6 @@ def test_condition_on_no_partition() -> None:
 def test_do() -> None:
     trace: Any = poutine.trace(poutine.do(model, data={"Y": Y})).get_trace()
     assert torch.equal(trace.nodes["_RETURN"]["value"], Y)
-    assert trace.log_prob_sum() != DRPM(OMEGA, SCORES).log_prob(Y)
 
 
 def test_block() -> None:
@@ -214,6 +213,6 @@ def test_custom_likelihood_has_gradients_for_everything() -> None:
         drawn = pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
         pyro.factor("fit", (drawn * torch.arange(12.0).reshape(3, 4)).sum())
 
-    loss = poutine.trace(weighted).get_trace().log_prob_sum(lambda name, _: name == "fit")
+    loss: Any = poutine.trace(weighted).get_trace().log_prob_sum(lambda name, _: name == "fit")
     for grad in torch.autograd.grad(loss, (log_omega, log_s)):
         assert grad.abs().max() > 0
