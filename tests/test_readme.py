@@ -1,0 +1,25 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_example_runs_as_shown_and_finds_the_partition() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    exec(example, namespace)
+    losses = namespace["losses"]
+    assert sum(losses[-50:]) < sum(losses[:50])
+    found = torch.stack([namespace["guide"]().argmax(0) for _ in range(300)])
+    partitions, counts = found.unique(dim=0, return_counts=True)
+    assert partitions[counts.argmax()].tolist() == [0, 1, 0, 1, 0, 0]
+    pyro.clear_param_store()
