@@ -240,8 +240,9 @@ def test_repr(case: Any) -> None:
 
 def test_values_go_unchecked_without_validation(case: Any) -> None:
     d = case.build(validate_args=False)
-    corrupt = CORRUPTIONS[case.cls]["negative"]
-    if case.cls is not PlackettLuce:  # an index below zero has no score
+    corruption = {DRPM: "an empty column", PlackettLuce: "repeated"}.get(case.cls, "one too many")
+    corrupt = CORRUPTIONS[case.cls][corruption]
+    if case.event_shape != (1,):  # a single index cannot be wrong and yet exist
         assert d.log_prob(corrupt(d.sample())).shape == case.batch_shape
     for name in case.shapes:
         nothing = torch.full(case.shapes[name], math.nan, dtype=torch.float64)

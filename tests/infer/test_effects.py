@@ -11,6 +11,8 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Predictive
+from pyro.infer.inspect import get_dependencies
+from pyro.ops.provenance import ProvenanceTensor, get_provenance
 from torch import Tensor
 
 from pyro_drpm import DRPM
@@ -216,3 +218,42 @@ def test_custom_likelihood_has_gradients_for_everything() -> None:
     loss: Any = poutine.trace(weighted).get_trace().log_prob_sum(lambda name, _: name == "fit")
     for grad in torch.autograd.grad(loss, (log_omega, log_s)):
         assert grad.abs().max() > 0
+
+
+def test_dependencies() -> None:
+    def chained() -> None:
+        scale = pyro.sample("scale", dist.Gamma(2.0, 1.0))
+        drawn = pyro.sample("Y", DRPM(OMEGA * scale, SCORES))
+        pyro.sample("x", dist.Normal(drawn.sum(-1), 1.0).to_event(1), obs=torch.ones(3))
+
+    prior = get_dependencies(chained)["prior_dependencies"]
+    assert set(prior["Y"]) == {"Y", "scale"}
+    assert set(prior["x"]) == {"x", "Y"}
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_provenance_keeps_gradients(hard: bool) -> None:
+    """Pyro tracks dependencies, as in ``TraceGraph_ELBO``, by a subclass of tensors."""
+
+    def results(track: bool) -> tuple[list[Tensor], list[Tensor]]:
+        leaves = [x.log().requires_grad_() for x in (OMEGA, SCORES)]
+        names = ["omega", "s", "value"]
+        tracked = [
+            ProvenanceTensor(x, frozenset({name})) if track else x
+            for name, x in zip(names, (*leaves, Y), strict=True)
+        ]
+        d = DRPM(log_omega=tracked[0], log_s=tracked[1], hard=hard)
+        pyro.set_rng_seed(0)
+        outcomes = [(d.rsample() * torch.arange(12.0).reshape(3, 4)).sum(), d.log_prob(tracked[2])]
+        if track:
+            assert get_provenance(outcomes[0]) == {"omega", "s"}
+            assert get_provenance(outcomes[1]) == {"omega", "s", "value"}
+        gradients = [
+            grad for x in outcomes for grad in torch.autograd.grad(x, leaves, retain_graph=True)
+        ]
+        return outcomes, gradients
+
+    for with_, without in zip(results(True), results(False), strict=True):
+        for a, b in zip(with_, without, strict=True):
+            torch.testing.assert_close(a.as_subclass(Tensor), b)
+    assert all(grad.abs().max() > 0 for grad in results(True)[1])
