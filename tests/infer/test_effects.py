@@ -226,7 +226,7 @@ def test_dependencies() -> None:
         drawn = pyro.sample("Y", DRPM(OMEGA * scale, SCORES))
         pyro.sample("x", dist.Normal(drawn.sum(-1), 1.0).to_event(1), obs=torch.ones(3))
 
-    prior = get_dependencies(chained)["prior_dependencies"]
+    prior: Any = get_dependencies(chained)["prior_dependencies"]
     assert set(prior["Y"]) == {"Y", "scale"}
     assert set(prior["x"]) == {"x", "Y"}
 

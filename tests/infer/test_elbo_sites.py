@@ -175,7 +175,7 @@ def expected_loss(clusters: Any, bound: str) -> tuple[Tensor, Tensor]:
 
 
 @every_bound
-@pytest.mark.parametrize(("vectorized", "particles"), [(True, 10_000), (False, 200)])
+@pytest.mark.parametrize(("vectorized", "particles"), [(True, 5_000), (False, 100)])
 def test_particles(clusters: Any, bound: Any, vectorized: bool, particles: int) -> None:
     elbo = TracePartition_ELBO(
         bound,

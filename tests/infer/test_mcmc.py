@@ -54,13 +54,13 @@ def posterior_by_quadrature() -> dict[str, tuple[float, float]]:
     ],
 )
 def test_posterior_of_weights_and_scores(kernel: Any) -> None:
-    mcmc = MCMC(kernel(), num_samples=150, warmup_steps=50, disable_progbar=True)
+    mcmc = MCMC(kernel(), num_samples=120, warmup_steps=40, disable_progbar=True)
     mcmc.run()
     samples = mcmc.get_samples()
     for name, (mean, deviation) in posterior_by_quadrature().items():
         assert abs(mean) > 0.5 * deviation, "the prior's mean would pass too"
-        # An effective sample of 70 out of 150 draws, at four standard errors.
-        assert abs(samples[name].mean() - mean) < 4 * deviation / 70**0.5
+        # An effective sample of 60 out of 120 draws, at four standard errors.
+        assert abs(samples[name].mean() - mean) < 4 * deviation / 60**0.5
         assert 0.7 * deviation < samples[name].std() < 1.4 * deviation
 
 

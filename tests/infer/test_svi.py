@@ -39,7 +39,7 @@ def test_learns_the_posterior(clusters: Any, elbo: Any, pathwise: bool) -> None:
         options["bound"] = "exact"
     svi = SVI(clusters.model, guide, PyroOptim(torch.optim.Adam, {"lr": 0.05}), elbo(**options))
     before = clusters.exact_loss(clusters.posterior())
-    for _ in range(120):
+    for _ in range(100):
         svi.step()
     q = clusters.posterior()
     after, least = clusters.exact_loss(q), -clusters.log_evidence()
@@ -67,19 +67,19 @@ def test_score_function_gradient_is_unbiased(clusters: Any, elbo: Any) -> None:
     def guide() -> None:
         pyro.sample("Y", clusters.posterior().has_rsample_(False))
 
-    vectorized = elbo(num_particles=40_000, vectorize_particles=True, max_plate_nesting=0)
+    vectorized = elbo(num_particles=20_000, vectorize_particles=True, max_plate_nesting=0)
     exact_loss = clusters.exact_loss(clusters.posterior())
     params = [pyro.param(name) for name in ("log_omega", "log_s")]
     exact = torch.autograd.grad(exact_loss, params)
     vectorized.loss_and_grads(clusters.model, guide)
     for param, expected in zip(params, exact, strict=True):
         assert param.grad is not None
-        assert (param.grad - expected).norm() < 0.05 * torch.cat(exact).norm()
+        assert (param.grad - expected).norm() < 0.07 * torch.cat(exact).norm()
 
 
 def test_pathwise_gradient_points_along_the_exact_one(clusters: Any) -> None:
     """The gradient of the log-masses by ``Y`` takes part too."""
-    vectorized = Trace_ELBO(num_particles=10_000, vectorize_particles=True, max_plate_nesting=0)
+    vectorized = Trace_ELBO(num_particles=5_000, vectorize_particles=True, max_plate_nesting=0)
     exact_loss = clusters.exact_loss(clusters.posterior())
     params = [pyro.param(name) for name in ("log_omega", "log_s")]
     exact = torch.cat(torch.autograd.grad(exact_loss, params))
