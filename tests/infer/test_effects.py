@@ -22,6 +22,9 @@ OMEGA = torch.tensor([1.0, 2.0, 0.5])
 SCORES = torch.tensor([2.0, 1.0, 0.5, 1.5])
 Y = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
 
+# What an element is worth in a subset; a sum of a row and a column would depend on sizes alone.
+VALUES = torch.arange(12.0).sin().reshape(3, 4)
+
 
 def model() -> Tensor:
     return pyro.sample("Y", DRPM(OMEGA, SCORES))
@@ -212,8 +215,9 @@ def test_custom_likelihood_has_gradients_for_everything() -> None:
     log_omega, log_s = torch.zeros(3, requires_grad=True), torch.zeros(4, requires_grad=True)
 
     def weighted() -> Any:
-        drawn = pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
-        pyro.factor("fit", (drawn * torch.arange(12.0).reshape(3, 4)).sum())
+        with pyro.plate("draws", 10):
+            drawn = pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
+        pyro.factor("fit", (drawn * VALUES).sum())
 
     loss: Any = poutine.trace(weighted).get_trace().log_prob_sum(lambda name, _: name == "fit")
     for grad in torch.autograd.grad(loss, (log_omega, log_s)):
@@ -244,7 +248,7 @@ def test_provenance_keeps_gradients(hard: bool) -> None:
         ]
         d = DRPM(log_omega=tracked[0], log_s=tracked[1], hard=hard)
         pyro.set_rng_seed(0)
-        outcomes = [(d.rsample() * torch.arange(12.0).reshape(3, 4)).sum(), d.log_prob(tracked[2])]
+        outcomes = [(d.rsample((10,)) * VALUES).sum(), d.log_prob(tracked[2])]
         if track:
             assert get_provenance(outcomes[0]) == {"omega", "s"}
             assert get_provenance(outcomes[1]) == {"omega", "s", "value"}
