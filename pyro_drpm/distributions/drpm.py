@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,18 @@ from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.partitions import hard_partition, relaxed_partition
+from pyro_drpm.ops.partitions import (
+    drawn_partition,
+    relaxed_partition,
+    straight_through_partition,
+)
 from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import sample_sizes
 
 __all__ = ["DRPM", "BoundParts"]
+
+Gradient = Literal["flow", "relaxed"]
 
 _MAX_ENUMERATED = 1 << 16
 
@@ -70,9 +76,13 @@ class DRPM(StraightThroughDistribution):
     :mod:`pyro_drpm.ops.set_probability`. It is differentiable in :math:`\omega`, :math:`s` and
     ``Y``.
 
-    :meth:`rsample` draws exactly and carries straight-through gradients: for :math:`\omega` those
-    of :mod:`pyro_drpm.ops.sizes`, for :math:`s` those of NeuralSort at the given temperature,
-    computed in a band (:mod:`pyro_drpm.ops.neuralsort`).
+    :meth:`rsample` draws exactly and carries straight-through gradients. With ``gradient="flow"``
+    they follow the flow of probability between a draw and its neighbors
+    (:mod:`pyro_drpm.ops.sizes`, :mod:`pyro_drpm.ops.exchanges`): wherever the function of ``Y`` is
+    quadratic, their mean is the exact gradient, and no temperature enters. With
+    ``gradient="relaxed"`` they are those of the paper's relaxation: Gumbel-softmax sizes and
+    NeuralSort, computed in a band (:mod:`pyro_drpm.ops.neuralsort`). :attr:`mode`, which has no
+    draw to follow, and :class:`~pyro_drpm.infer.DRPMReparam` always take these.
 
     Args:
         omega: Importance weights of the subsets, positive, shape ``(*batch, K)``.
@@ -81,16 +91,19 @@ class DRPM(StraightThroughDistribution):
         log_s: Logarithms of the scores, instead of ``s``.
         capacities: Integers, the most that each subset can hold, broadcastable with
             ``(*batch, K)``; ``n`` by default.
-        temperature: Of the relaxations, positive; constant for differentiation.
+        temperature: Of the relaxation, positive; constant for differentiation.
         hard: Whether :meth:`rsample` and :attr:`mode` give 0 and 1 with a straight-through
             gradient, or the relaxed partition.
+        gradient: Which straight-through gradient :meth:`rsample` has, ``"flow"`` or
+            ``"relaxed"``.
         validate_args: Whether to check values.
 
     Raises:
         ValueError: If weights or scores are given in both forms or none, are not float32 or
             float64 or differ in dtype or device, or their batch shapes do not broadcast; if the
-            temperature is not positive; if capacities are no integers or cannot hold ``n``
-            elements; with ``validate_args`` if weights or scores are not finite (and positive).
+            temperature is not positive or the gradient neither of the two; if capacities are no
+            integers or cannot hold ``n`` elements; with ``validate_args`` if weights or scores are
+            not finite (and positive).
 
     References:
         Sutter, T. M., Ryser, A., Liebeskind, J., Vogt, J. E.: Differentiable random partition
@@ -123,6 +136,7 @@ class DRPM(StraightThroughDistribution):
         capacities: Tensor | None = None,
         temperature: Tensor | float = 0.5,
         hard: bool = True,
+        gradient: Gradient = "flow",
         validate_args: bool | None = None,
     ) -> None:
         validate = self._validate_args if validate_args is None else validate_args
@@ -131,7 +145,12 @@ class DRPM(StraightThroughDistribution):
         log_s = log_weights(owner, "s", s, log_s, validate)
         _check_match(owner, log_omega, log_s)
         self.temperature = _checked_temperature(owner, temperature, validate)
-        self.hard = hard
+        if gradient not in get_args(Gradient):
+            raise ValueError(
+                f"{owner}: expected gradient to be one of {', '.join(get_args(Gradient))}, but got "
+                f"{gradient!r}."
+            )
+        self.hard, self.gradient = hard, gradient
         n = log_s.shape[-1]
         self._sizes = MultivariateFisherHypergeometric(
             n, log_omega=log_omega, capacities=capacities, validate_args=validate_args
@@ -164,7 +183,7 @@ class DRPM(StraightThroughDistribution):
     def _copy(self, batch_shape: torch.Size, _instance: DRPM | None = None) -> DRPM:
         new = self._get_checked_instance(DRPM, _instance)
         # The components keep the shapes of their parameters and broadcast when they are used.
-        for name in ("temperature", "hard", "_sizes", "_ordering"):
+        for name in ("temperature", "hard", "gradient", "_sizes", "_ordering"):
             setattr(new, name, getattr(self, name))
         if "has_rsample" in self.__dict__:
             new.has_rsample = self.has_rsample
@@ -260,14 +279,15 @@ class DRPM(StraightThroughDistribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""
-        shape = torch.Size(sample_shape) + self.batch_shape
-        return self.partition(*self._noise(shape))
+        noise = self._noise(torch.Size(sample_shape) + self.batch_shape)
+        if self.hard and self.gradient == "flow":
+            return self._draw(*noise)
+        return self.partition(*noise)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
-        shape = torch.Size(sample_shape) + self.batch_shape
         with torch.no_grad():
-            return self.partition(*self._noise(shape), hard=True)
+            return self._draw(*self._noise(torch.Size(sample_shape) + self.batch_shape))
 
     @property
     def mode(self) -> Tensor:
@@ -284,31 +304,37 @@ class DRPM(StraightThroughDistribution):
         """Shapes ``(K - 1, w)`` and ``(n,)`` of the Gumbel noise behind one partition."""
         return self._sizes.noise_shape, self.event_shape[1:]
 
-    def partition(
-        self, size_noise: Tensor | None, ordering_noise: Tensor | None, hard: bool | None = None
-    ) -> Tensor:
-        """The partition as a function of standard Gumbel noise.
+    def partition(self, size_noise: Tensor | None, ordering_noise: Tensor | None) -> Tensor:
+        """The partition as a function of standard Gumbel noise, with the relaxation's gradients.
 
         Args:
             size_noise: Shape ``(*sample, *batch, K - 1, w)``, see :attr:`noise_shapes`; none
                 gives the mode of each size.
             ordering_noise: Shape ``(*sample, *batch, n)``; none gives the order of the scores.
-            hard: Overrides the distribution's own.
 
         Returns:
             Shape ``(*sample, *batch, K, n)``, with gradients for weights, scores and noise.
         """
-        law, scores = self._sizes.law, self._ordering.log_s.double()
-        shape = self.batch_shape
+        build = straight_through_partition if self.hard else relaxed_partition
+        counts, scores = self._counts_and_scores(size_noise, ordering_noise)
+        dtype = self._ordering.log_s.dtype
+        return build(self._sizes.law, counts, size_noise, scores, self.temperature, dtype)
+
+    def _draw(self, size_noise: Tensor, ordering_noise: Tensor) -> Tensor:
+        counts, scores = self._counts_and_scores(size_noise, ordering_noise)
+        log_s = self._ordering.log_s.expand(scores.shape)
+        return drawn_partition(self._sizes.law, counts, scores, log_s)
+
+    def _counts_and_scores(
+        self, size_noise: Tensor | None, ordering_noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        shape, scores = self.batch_shape, self._ordering.log_s.double()
         if size_noise is not None:
             shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
         if ordering_noise is not None:
             scores = scores + ordering_noise
-        scores = scores.expand(*shape, -1)
-        counts = sample_sizes(law, size_noise, shape)
-        build = hard_partition if (self.hard if hard is None else hard) else relaxed_partition
-        dtype = self._ordering.log_s.dtype
-        return build(law, counts, size_noise, scores, self.temperature, dtype)
+        counts = sample_sizes(self._sizes.law, size_noise, shape)
+        return counts, scores.expand(*shape, -1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.

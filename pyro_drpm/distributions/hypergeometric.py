@@ -96,7 +96,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         capacities = _capacities(owner, capacities, log_omega, total_count, validate)
         # The parameters stay as small as they were given: expanded copies share their tables.
         self._log_omega, self._capacities = torch.broadcast_tensors(log_omega, capacities)
-        self._cache: dict[str, SizeLaw] = {}
+        self._cache: dict[int | None, SizeLaw] = {}
         shape = self._log_omega.shape
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
         self._validate_args = validate
@@ -147,12 +147,18 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
     @property
     def law(self) -> SizeLaw:
-        """The tables, computed once for all copies that :meth:`expand` makes."""
-        law = self._cache.get("law")
-        wants_grad = torch.is_grad_enabled() and self._log_omega.requires_grad
+        """The tables, computed once for all copies that :meth:`expand` makes.
+
+        They are computed anew where the weights have been changed in place, as by an optimiser.
+        """
+        log_omega = self._log_omega
+        version = None if log_omega.is_inference() else log_omega._version
+        law = self._cache.get(version)
+        wants_grad = torch.is_grad_enabled() and log_omega.requires_grad
         if law is None or (wants_grad and not law.mass.requires_grad):
-            law = size_law(self._log_omega, self._capacities, self.total_count)
-            self._cache["law"] = law
+            law = size_law(log_omega, self._capacities, self.total_count)
+            self._cache.clear()
+            self._cache[version] = law
         return law
 
     def log_prob(self, value: Tensor) -> Tensor:

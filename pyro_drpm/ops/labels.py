@@ -1,14 +1,14 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Partition matrices as labels."""
+"""Partition matrices as labels, by element and by rank."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["subset_of_each"]
+__all__ = ["subset_of_each", "unsort"]
 
 
 def subset_of_each(Y: Tensor) -> Tensor:
@@ -24,3 +24,15 @@ def subset_of_each(Y: Tensor) -> Tensor:
     """
     numbers = torch.arange(Y.shape[-2], dtype=Y.dtype, device=Y.device)
     return (numbers @ Y.detach()).round().long()
+
+
+def unsort(values: Tensor, order: Tensor) -> Tensor:
+    """From the order of ranks to that of elements, along the last dimension.
+
+    Args:
+        values: Shape ``(*batch, n)`` or ``(*batch, K, n)``.
+        order: The element of each rank, shape ``(*batch, n)``.
+    """
+    if values.dim() > order.dim():
+        order = order.unsqueeze(-2)
+    return torch.empty_like(values).scatter_(-1, order.expand_as(values), values)

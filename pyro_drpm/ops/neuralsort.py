@@ -32,7 +32,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pyro_drpm.ops.labels import subset_of_each
+from pyro_drpm.ops.labels import subset_of_each, unsort
+from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["band_half_width", "neural_sort", "neural_sort_band", "permute_hard", "permute_relaxed"]
 
@@ -143,6 +144,7 @@ def _falls(ordered: Tensor) -> _Falls:
     return _Falls(column=2 * moment + distance, slope=2 * distance, row=row)
 
 
+@overridable
 def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     r"""``alpha @ P`` with the sorting permutation ``P`` of the scores, straight-through.
 
@@ -169,7 +171,7 @@ class _PermuteHard(torch.autograd.Function):
         ordered, order = scores.sort(dim=-1, descending=True, stable=True)
         ctx.save_for_backward(subset_of_each(alpha), ordered, order)
         ctx.temperature = temperature
-        return _unsort(alpha, order)
+        return unsort(alpha, order)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -179,7 +181,7 @@ class _PermuteHard(torch.autograd.Function):
         grad_scores = None
         if ctx.needs_input_grad[1]:
             grad_ordered = _band_gradient(grad_alpha, subset, ordered, ctx.temperature)
-            grad_scores = _unsort(grad_ordered, order)
+            grad_scores = unsort(grad_ordered, order)
         return grad_alpha, grad_scores, None
 
 
@@ -206,7 +208,7 @@ def permute_relaxed(alpha: Tensor, scores: Tensor, temperature: Tensor | float) 
         use_reentrant=False,
         preserve_rng_state=False,
     )
-    return _unsort(product, order)
+    return unsort(product, order)
 
 
 def _band_product(
@@ -219,11 +221,6 @@ def _band_product(
     )
     windows = F.pad(alpha, (half_width, half_width)).unfold(-1, width, 1)
     return torch.stack([(w * columns).sum(-1) for w in windows.unbind(-3)], -2)
-
-
-def _unsort(values: Tensor, order: Tensor) -> Tensor:
-    order = order.view(*order.shape[:-1], *(1,) * (values.dim() - order.dim()), -1)
-    return torch.empty_like(values).scatter_(-1, order.expand_as(values), values)
 
 
 def _band_gradient(

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops.labels import subset_of_each
+from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["log_set_probability"]
 
@@ -58,6 +59,7 @@ _MAX_LOG = 80.0
 _TINY = 1e-300
 
 
+@overridable
 def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     """``log p(Y | sizes)``.
 

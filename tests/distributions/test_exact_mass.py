@@ -176,3 +176,14 @@ def test_a_large_partition_lies_between_its_bounds() -> None:
     _, tight = partition.log_prob_bounds(Y, tight=True)
     exact = partition.log_prob(Y)
     assert (lower < exact).all() and (exact < tight).all() and (tight < upper).all()
+
+
+def test_masses_follow_weights_that_are_changed_in_place() -> None:
+    log_omega, log_s = torch.zeros(3), torch.zeros(4)
+    partition = DRPM(log_omega=log_omega, log_s=log_s)
+    Y = partition.sample()
+    partition.log_prob(Y)
+    log_omega += torch.tensor([0.0, 1.0, -1.0])
+    torch.testing.assert_close(
+        partition.log_prob(Y), DRPM(log_omega=log_omega, log_s=log_s).log_prob(Y)
+    )
