@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.data import DatasetName
+from models.vc.model import Sizes
 
 __all__ = ["PRESETS", "Config"]
 
@@ -61,6 +62,9 @@ class Config:
     """Number of clusters."""
     num_partitions: int = 100
     """Partitions sampled per step."""
+    sizes: Sizes = "nearest"
+    """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
+    as in the published code; or sampled, as in the paper."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"
     """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
     beta: float = 1.0
@@ -129,6 +133,7 @@ PRESETS: dict[DatasetName, Config] = {
         input_noise=0.2,
         epochs=60,
         learning_rate=1e-3,
+        num_partitions=20,
         anneal_steps=300,
         hidden=(128, 128, 256),
         checkpoint_every=10,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pyro
 import pyro.distributions as dist
@@ -26,11 +27,14 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from models.vc.modal_sizes import ModalSizesDRPM
 from models.vc.priors import ClusterPriors
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm import DRPM
 
-__all__ = ["DRPMVCGuide", "DRPMVCModel"]
+__all__ = ["DRPMVCGuide", "DRPMVCModel", "Sizes"]
+
+Sizes = Literal["nearest", "modal", "sampled"]
 
 
 class DRPMVCModel(PyroModule):
@@ -87,12 +91,22 @@ class DRPMVCGuide(PyroModule):
     Plackett-Luce law and the scores of all images lie within a factor ``K``. The published code
     uses it for the log-scores, with an initial ``u`` of 10, and so do we.
 
+    The sizes have to agree with the scores: where they do not, images spill over into the next
+    clusters. Three things in the formulas above keep them apart. Sizes are random; a subset of
+    weight ``omega_k`` holds about ``n omega_k / (1 + omega_k)`` images, not ``n omega_k``; and the
+    densities at the mean disagree with the divergences. ``sizes="nearest"`` therefore draws the
+    sizes without noise and takes ``omega_k(X) = c_k / (n - c_k)``, with ``c_k`` the number of
+    images nearest to cluster ``k``, so that the most probable sizes are these numbers.
+    ``sizes="modal"`` draws the sizes without noise, but keeps the weights above, as the published
+    code does; ``sizes="sampled"`` is the paper's text.
+
     Args:
         encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
         priors: The Gaussians of the clusters, the same object as in the model.
         num_partitions: Number ``L`` of partitions per batch.
         beta: As in the model.
         score_scale: Initial value of ``u``.
+        sizes: How the subset sizes are set, see above.
     """
 
     def __init__(
@@ -102,12 +116,14 @@ class DRPMVCGuide(PyroModule):
         num_partitions: int,
         beta: float = 1.0,
         score_scale: float = 10.0,
+        sizes: Sizes = "nearest",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.priors = priors
         self.num_partitions = num_partitions
         self.beta = beta
+        self.sizes = sizes
         self.log_u = nn.Parameter(torch.tensor(math.log(score_scale)))
 
     def forward(self, inputs: Tensor, images: Tensor) -> None:
@@ -120,11 +136,24 @@ class DRPMVCGuide(PyroModule):
 
     def partition(self, posterior: dist.Independent) -> DRPM:
         """Give ``q(Y | X)`` for latent posteriors of batch shape ``(n,)``."""
+        priors = self.priors
         with torch.no_grad():
-            log_omega = self.priors.log_weights(posterior.mean)
-            nearest = divergences(posterior, self.priors.loc, self.priors.scale).argmin(-1)
+            nearest = divergences(posterior, priors.loc, priors.scale).argmin(-1)
+            log_omega = (
+                _log_odds(nearest, priors.log_weight)
+                if self.sizes == "nearest"
+                else priors.log_weights(posterior.mean)
+            )
             ranks = len(log_omega) - nearest
-        return DRPM(log_omega=log_omega, log_s=self.log_u.exp() * ranks)
+        family = DRPM if self.sizes == "sampled" else ModalSizesDRPM
+        return family(log_omega=log_omega, log_s=self.log_u.exp() * ranks)
+
+
+def _log_odds(nearest: Tensor, like: Tensor) -> Tensor:
+    """Log odds of an image to be nearest to each cluster; half an image stands for none."""
+    n, num_clusters = len(nearest), len(like)
+    counts = torch.bincount(nearest, minlength=num_clusters).to(like).clamp(0.5, n - 0.5)
+    return (counts / (n - counts)).log()
 
 
 @contextmanager

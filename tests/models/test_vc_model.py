@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Independent, Normal
 from torch.distributions.kl import kl_divergence
 
 from models.vc.baselines import VaDEGuide, VaDEModel
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
-from models.vc.subset_normal import SubsetNormal
+from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm.infer import TracePartition_ELBO
 
 N, K, LATENT, L = 5, 3, 2, 4
@@ -58,7 +59,9 @@ def images(network: Autoencoder) -> Tensor:
 @pytest.fixture
 def pair(network: Autoencoder, priors: ClusterPriors) -> tuple[DRPMVCModel, DRPMVCGuide]:
     model = DRPMVCModel(network.decoder, priors, L, BETA)
-    return model, DRPMVCGuide(network.encoder, priors, L, BETA, score_scale=0.5).double()
+    return model, DRPMVCGuide(
+        network.encoder, priors, L, BETA, score_scale=0.5, sizes="sampled"
+    ).double()
 
 
 def sites(fn: Any, *args: Tensor) -> Any:
@@ -179,7 +182,7 @@ def test_divergence_from_subset_normal_is_the_mean_over_partitions() -> None:
     pyro.set_rng_seed(0)
     loc, scale = torch.randn(K, LATENT), torch.rand(K, LATENT) + 0.5
     memberships = torch.eye(K)[torch.randint(K, (L, N))]
-    q = torch.distributions.Independent(Normal(torch.randn(N, LATENT), torch.rand(N, LATENT)), 1)
+    q = Independent(Normal(torch.randn(N, LATENT), torch.rand(N, LATENT)), 1)
     of_mean = kl_divergence(q, SubsetNormal(memberships.mean(0), loc, scale))
     each = [kl_divergence(q.base_dist, Normal(m @ loc, m @ scale)).sum(-1) for m in memberships]
     torch.testing.assert_close(of_mean, torch.stack(each).mean(0))
@@ -226,3 +229,22 @@ def test_vade_loss_is_its_definition(
 def test_encode_gives_the_mean_of_all_images(network: Autoencoder, images: Tensor) -> None:
     loc, _ = network.encoder(images)
     torch.testing.assert_close(encode(network.encoder, images, batch_size=2), loc)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nearest_sizes_put_every_image_into_its_cluster(seed: int) -> None:
+    pyro.set_rng_seed(seed)
+    n, num_clusters = 200, 6
+    priors = ClusterPriors(num_clusters, LATENT)
+    torch.nn.init.normal_(priors.loc)
+    loc = priors.loc[torch.rand(num_clusters).multinomial(n, replacement=True)].detach()
+    loc = loc + 0.1 * torch.randn(n, LATENT)
+    posterior = dist.Normal(loc, 0.1 * torch.ones(n, LATENT)).to_event(1)
+    guide = DRPMVCGuide(torch.nn.Identity(), priors, L, sizes="nearest")
+    partition = guide.partition(posterior)
+    nearest = divergences(posterior, priors.loc, priors.scale).argmin(-1)
+    counts = torch.bincount(nearest, minlength=num_clusters)
+    drawn = partition.sample((L,))
+    assert (drawn.sum(-1) - counts).abs().max() <= 1
+    agreement = (drawn.argmax(-2) == nearest).double().mean()
+    assert agreement >= 1 - num_clusters / n
