@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -16,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_drpm.distributions.arguments import check_match, checked_temperature, log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.partitions import (
     drawn_partition,
@@ -143,8 +141,8 @@ class DRPM(StraightThroughDistribution):
         owner = type(self).__name__
         log_omega = log_weights(owner, "omega", omega, log_omega, validate)
         log_s = log_weights(owner, "s", s, log_s, validate)
-        _check_match(owner, log_omega, log_s)
-        self.temperature = _checked_temperature(owner, temperature, validate)
+        check_match(owner, log_omega, log_s)
+        self.temperature = checked_temperature(owner, temperature, validate)
         if gradient not in get_args(Gradient):
             raise ValueError(
                 f"{owner}: expected gradient to be one of {', '.join(get_args(Gradient))}, but got "
@@ -175,9 +173,7 @@ class DRPM(StraightThroughDistribution):
     def with_temperature(self, temperature: Tensor | float) -> DRPM:
         """The same distribution at another temperature; tables are shared."""
         new = self._copy(self.batch_shape)
-        new.temperature = _checked_temperature(
-            type(self).__name__, temperature, self._validate_args
-        )
+        new.temperature = checked_temperature(type(self).__name__, temperature, self._validate_args)
         return new
 
     def _copy(self, batch_shape: torch.Size, _instance: DRPM | None = None) -> DRPM:
@@ -377,25 +373,3 @@ class DRPM(StraightThroughDistribution):
             )
         self._validate_sample(value)
         return value.to(self._ordering.log_s.dtype)
-
-
-def _check_match(owner: str, log_omega: Tensor, log_s: Tensor) -> None:
-    for what in ("dtype", "device"):
-        of_omega, of_s = getattr(log_omega, what), getattr(log_s, what)
-        if of_omega != of_s:
-            raise ValueError(
-                f"{owner}: expected weights and scores of the same {what}, but got {of_omega} for "
-                f"omega and {of_s} for s."
-            )
-
-
-def _checked_temperature(owner: str, temperature: Tensor | float, validate: bool) -> Tensor | float:
-    if isinstance(temperature, Tensor) and (temperature.dim() > 0 or not validate):
-        valid = temperature.dim() == 0
-    else:
-        valid = isinstance(temperature, Tensor | Real) and 0 < float(temperature) < math.inf
-    if not valid:
-        raise ValueError(
-            f"{owner}: expected temperature to be a positive finite number, but got {temperature}."
-        )
-    return temperature.detach() if isinstance(temperature, Tensor) else temperature

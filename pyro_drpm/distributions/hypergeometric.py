@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
+from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, log_normalizer, size_law
 from pyro_drpm.ops.sizes import boundary_moves, sample_sizes

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
+from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import ordering
-from pyro_drpm.distributions.weights import log_weights
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.plackett_luce import log_ordering_probability
 

@@ -1,14 +1,17 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Positive parameters given as they are or as logarithms."""
+"""Checks of the distributions' arguments."""
 
 from __future__ import annotations
+
+import math
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-__all__ = ["log_weights"]
+__all__ = ["check_match", "checked_temperature", "log_weights"]
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -54,3 +57,36 @@ def _check_values(owner: str, label: str, given: Tensor, *, positive: bool) -> N
             f"{owner}: expected {label} to be {wanted}, but got {given[index].item()} at index "
             f"{index} of shape {tuple(given.shape)}."
         )
+
+
+def check_match(owner: str, log_omega: Tensor, log_s: Tensor) -> None:
+    """Weights and scores must be of one kind.
+
+    Raises:
+        ValueError: If their dtypes or devices differ.
+    """
+    for what in ("dtype", "device"):
+        of_omega, of_s = getattr(log_omega, what), getattr(log_s, what)
+        if of_omega != of_s:
+            raise ValueError(
+                f"{owner}: expected weights and scores of the same {what}, but got {of_omega} for "
+                f"omega and {of_s} for s."
+            )
+
+
+def checked_temperature(owner: str, temperature: Tensor | float, validate: bool) -> Tensor | float:
+    """The temperature, cut off from differentiation.
+
+    Raises:
+        ValueError: If it is no number or tensor without dimensions, or not positive and finite;
+            the value of a tensor is looked at with ``validate`` alone.
+    """
+    if isinstance(temperature, Tensor) and (temperature.dim() > 0 or not validate):
+        valid = temperature.dim() == 0
+    else:
+        valid = isinstance(temperature, Tensor | Real) and 0 < float(temperature) < math.inf
+    if not valid:
+        raise ValueError(
+            f"{owner}: expected temperature to be a positive finite number, but got {temperature}."
+        )
+    return temperature.detach() if isinstance(temperature, Tensor) else temperature
