@@ -21,7 +21,7 @@ __all__ = ["PRESETS", "Config"]
 class Config:
     """Train DRPM-VC and its baselines, and compare how well they cluster the test images.
 
-    Defaults depend on the dataset: ``--dataset mnist --help`` shows those of MNIST.
+    Defaults depend on the dataset: "--dataset mnist --help" shows those of MNIST.
     """
 
     dataset: DatasetName = "digits"

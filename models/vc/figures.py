@@ -20,6 +20,8 @@ from models.vc.priors import ClusterPriors
 
 __all__ = ["save_curves", "save_partition", "save_samples"]
 
+_GAP = 1  # pixels around every image
+
 
 @torch.no_grad()
 def save_partition(
@@ -104,9 +106,11 @@ def save_curves(path: Path, curves: dict[str, dict[str, list[float]]]) -> None:
 def _canvas(rows: list[Tensor]) -> np.ndarray:
     """Paste rows of images ``(n_k, H, W)`` of different lengths below each other."""
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (K, max n_k, H, W)
+    padded = nn.functional.pad(padded, (_GAP, _GAP, _GAP, _GAP))
     return torch.cat([torch.cat(list(row), dim=1) for row in padded]).numpy()
 
 
-def _label_rows(axes: Axes, number: int, height: int) -> None:
+def _label_rows(axes: Axes, number: int, image_height: int) -> None:
+    height = image_height + 2 * _GAP
     axes.set_xticks([])
     axes.set_yticks([height * (row + 0.5) for row in range(number)], map(str, range(number)))

@@ -7,7 +7,9 @@ The contrastive pretraining is that of the paper's appendix C.1: instances are c
 head, clusters on another, and the decoder learns to reconstruct from the latent means. The paper
 sums the mean squared error of an image over the batch, which outweighs all other terms by the
 hundreds; ``reconstruction_weight`` multiplies its mean over the batch instead, so the published
-weighting is ``reconstruction_weight = batch size``.
+weighting is ``reconstruction_weight = batch size``. With ``input_noise`` the encoder sees noisy
+pixels, which regularises small images more than stronger geometric augmentations do; the paper has
+none.
 """
 
 from __future__ import annotations
@@ -73,8 +75,8 @@ class _OneOf(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, images: Tensor) -> Tensor:
-        heads = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-        return torch.where(heads, self.first(images), self.second(images))
+        coin = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+        return torch.where(coin, self.first(images), self.second(images))
 
 
 def make_augmentation(dataset: str, size: int) -> nn.Module:

@@ -15,20 +15,24 @@ from torch.distributions import Normal
 __all__ = ["ClusterPriors", "assign", "fit_mixture"]
 
 
-def fit_mixture(points: Tensor, num_clusters: int, seed: int) -> GaussianMixture:
-    """Fit a Gaussian mixture with diagonal covariances, the best of ten starts.
+def fit_mixture(
+    points: Tensor, num_clusters: int, seed: int, num_starts: int = 10
+) -> GaussianMixture:
+    """Fit a Gaussian mixture with diagonal covariances, the best of several starts.
 
     Args:
         points: Shape ``(N, l)``.
         num_clusters: Number ``K`` of components.
         seed: Seed of the starts (k-means++).
+        num_starts: Number of starts.
     """
     mixture = GaussianMixture(
         num_clusters,
         covariance_type="diag",
         init_params="k-means++",
-        n_init=10,
+        n_init=num_starts,
         max_iter=500,
+        tol=1e-4 * points.shape[-1],  # gain in log-likelihood per point: scikit-learn's for l = 10
         reg_covar=1e-4,
         random_state=seed,
     )

@@ -94,9 +94,7 @@ class DRPMVCTraining(VariationalTraining):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch at the temperature of the step."""
-        tau = self.annealing(self.global_step)
-        self.log("temperature", tau, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        with temperature(tau):
+        with temperature(self.annealing(self.global_step)):
             return super().training_step(batch, batch_idx)
 
     def refit_priors(self, seed: int) -> None:
