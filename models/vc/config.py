@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.data import DatasetName
-from models.vc.model import Sizes
+from models.vc.model import Gradient, Sizes
 
 __all__ = ["PRESETS", "Config"]
 
@@ -65,6 +65,8 @@ class Config:
     sizes: Sizes = "nearest"
     """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
     as in the published code; or sampled, as in the paper."""
+    gradient: Gradient = "flow"
+    """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"
     """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
     beta: float = 1.0
@@ -74,7 +76,7 @@ class Config:
     delta: float = 0.01
     """Weight of the assignment given the sizes."""
     anneal_steps: int = 100_000
-    """Steps in which the temperature falls from 1 to 0.5."""
+    """Steps in which the temperature of the relaxation falls from 1 to 0.5."""
     refit_every: int = 0
     """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
 
@@ -133,7 +135,6 @@ PRESETS: dict[DatasetName, Config] = {
         input_noise=0.2,
         epochs=60,
         learning_rate=1e-3,
-        num_partitions=20,
         anneal_steps=300,
         hidden=(128, 128, 256),
         checkpoint_every=10,

@@ -153,6 +153,7 @@ class Experiment:
                 config.num_partitions,
                 config.beta,
                 sizes=config.sizes,
+                gradient=config.gradient,
             ),
             elbo=TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta),
             learning_rate=config.learning_rate,

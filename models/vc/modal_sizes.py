@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -26,15 +24,10 @@ class ModalSizesDRPM(DRPM):
     The log-mass is that of :class:`~pyro_drpm.DRPM`.
 
     Example:
-        >>> partition = ModalSizesDRPM(torch.ones(2), torch.ones(4)).sample((100,))
+        >>> partition = ModalSizesDRPM(torch.ones(2), torch.ones(4)).expand([100]).sample()
         >>> partition.sum(-1).unique(dim=0)
         tensor([[2., 2.]])
     """
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        drawn = self.expand(torch.Size(sample_shape) + self.batch_shape)
-        return drawn.partition(None, gumbel(drawn.log_s.shape, drawn.log_s.device))
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        with torch.no_grad():
-            return self.rsample(sample_shape)
+    def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:  # type: ignore[override]
+        return None, gumbel(shape + self.event_shape[1:], self.log_s.device)
