@@ -18,11 +18,12 @@ from pyro_drpm.distributions import DRPM
 __all__ = ["ExponentialAnnealing", "temperature"]
 
 
-class temperature(Messenger):  # noqa: N801 (an effect handler is used like a function)
+class temperature(Messenger):
     """Effect handler that sets the temperature of every :class:`~pyro_drpm.DRPM` site inside it.
 
     Works as a context manager and as a decorator, and reaches distributions wrapped by
-    ``to_event`` and ``mask``.
+    ``to_event`` and ``mask``. The temperature is that of the relaxation: it matters to sites with
+    ``gradient="relaxed"`` or ``hard=False`` and under :class:`~pyro_drpm.infer.DRPMReparam`.
 
     Args:
         value: The temperature, positive.
