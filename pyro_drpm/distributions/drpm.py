@@ -328,6 +328,7 @@ class DRPM(StraightThroughDistribution):
         if size_noise is not None:
             shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
         if ordering_noise is not None:
+            shape = torch.broadcast_shapes(shape, ordering_noise.shape[:-1])
             scores = scores + ordering_noise
         counts = sample_sizes(self._sizes.law, size_noise, shape)
         return counts, scores.expand(*shape, -1)

@@ -263,3 +263,5 @@ def test_noise_decides(drpm_case: Any) -> None:
     assert torch.equal(value, d.partition(sizes, ordering))
     assert d.support.check(value).all()
     torch.testing.assert_close(d.partition(None, None), d.mode)
+    for given in [(sizes, None), (None, ordering)]:
+        assert d.partition(*given).shape == (3, *d.batch_shape, *d.event_shape)
