@@ -149,4 +149,5 @@ PRESETS: dict[DatasetName, Config] = {
         refit_every=10,
     ),
 }
-"""Defaults of every dataset; those of MNIST and Fashion-MNIST are the paper's."""
+"""Defaults of every dataset; those of MNIST and Fashion-MNIST are the paper's, but for the sizes,
+the gradient and the weight of the reconstruction."""

@@ -29,5 +29,5 @@ class ModalSizesDRPM(DRPM):
         tensor([[2., 2.]])
     """
 
-    def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:  # type: ignore[override]
+    def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:
         return None, gumbel(shape + self.event_shape[1:], self.log_s.device)

@@ -31,10 +31,10 @@ from models.vc.modal_sizes import ModalSizesDRPM
 from models.vc.priors import ClusterPriors
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm import DRPM
+from pyro_drpm.distributions.drpm import Gradient
 
 __all__ = ["DRPMVCGuide", "DRPMVCModel", "Gradient", "Sizes"]
 
-Gradient = Literal["flow", "relaxed"]
 Sizes = Literal["nearest", "modal", "sampled"]
 
 

@@ -30,7 +30,7 @@ from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import sample_sizes
 
-__all__ = ["DRPM", "BoundParts"]
+__all__ = ["DRPM", "BoundParts", "Gradient"]
 
 Gradient = Literal["flow", "relaxed"]
 
@@ -316,7 +316,7 @@ class DRPM(StraightThroughDistribution):
         dtype = self._ordering.log_s.dtype
         return build(self._sizes.law, counts, size_noise, scores, self.temperature, dtype)
 
-    def _draw(self, size_noise: Tensor, ordering_noise: Tensor) -> Tensor:
+    def _draw(self, size_noise: Tensor | None, ordering_noise: Tensor | None) -> Tensor:
         counts, scores = self._counts_and_scores(size_noise, ordering_noise)
         log_s = self._ordering.log_s.expand(scores.shape)
         return drawn_partition(self._sizes.law, counts, scores, log_s)
@@ -354,7 +354,7 @@ class DRPM(StraightThroughDistribution):
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
         return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
 
-    def _noise(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    def _noise(self, shape: torch.Size) -> tuple[Tensor | None, Tensor]:
         device = self._ordering.log_s.device
         sizes, ordering = self.noise_shapes
         return gumbel(shape + sizes, device), gumbel(shape + ordering, device)
