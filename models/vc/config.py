@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from models.data import DatasetName
+from models.settings import RunSettings
 from models.vc.model import Gradient, Sizes
 
 __all__ = ["PRESETS", "Config"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(RunSettings):
     """Train DRPM-VC and its baselines, and compare how well they cluster the test images.
 
     Defaults depend on the dataset: "--dataset mnist --help" shows those of MNIST.
@@ -28,16 +28,6 @@ class Config:
     """Images to cluster: those that come with scikit-learn, MNIST, or Fashion-MNIST."""
     data_dir: Path | None = None
     """Directory of the files of (Fashion-)MNIST; downloaded if not given."""
-    out: Path = Path("runs/vc/digits")
-    """Directory of the results; a run that is there already is replaced."""
-    resume: bool = False
-    """Continue the run in the directory of the results from its last checkpoints."""
-    seed: int = 0
-    """Seed of the first repetition."""
-    seeds: int = 1
-    """Number of repetitions, with consecutive seeds."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to train on."""
 
     pretraining: Literal["contrastive", "reconstruction"] = "contrastive"
     """How the autoencoder is pretrained."""
@@ -84,51 +74,26 @@ class Config:
     """Widths of the encoder's hidden layers."""
     latent_dim: int = 10
     """Dimension of the latent space."""
-    checkpoint_every: int = 1
-    """Epochs from one checkpoint to the next."""
 
     def validate(self) -> None:
-        """Check the ranges of the settings.
-
-        Raises:
-            ValueError: If one is out of its range.
-        """
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
-        for name in _NON_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+        super().validate()
+        self.require_positive(
+            *("pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "epochs"),
+            *("batch_size", "learning_rate", "num_clusters", "num_partitions", "anneal_steps"),
+            "latent_dim",
+        )
+        self.require_non_negative(
+            *("reconstruction_weight", "input_noise", "beta", "gamma", "delta", "refit_every")
+        )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
 
-    def to_json(self) -> str:
-        """All settings that the results depend on."""
-        settings = dataclasses.asdict(self)
-        for name in ("out", "resume", "device", "data_dir"):
-            del settings[name]
-        return json.dumps(settings, indent=2)
-
-
-_POSITIVE = (
-    *("seeds", "pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "epochs"),
-    *("batch_size", "learning_rate", "num_clusters", "num_partitions", "anneal_steps"),
-    *("latent_dim", "checkpoint_every"),
-)
-_NON_NEGATIVE = (
-    "seed",
-    "reconstruction_weight",
-    "input_noise",
-    "beta",
-    "gamma",
-    "delta",
-    "refit_every",
-)
 
 _MNIST = Config(dataset="mnist", out=Path("runs/vc/mnist"))
 
-PRESETS: dict[DatasetName, Config] = {
+PRESETS: dict[str, Config] = {
     "digits": Config(
+        out=Path("runs/vc/digits"),
         pretrain_epochs=400,
         pretrain_batch_size=628,
         pretrain_learning_rate=2e-3,

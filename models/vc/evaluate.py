@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
+from models.tables import format_table, mean_and_std
 from models.vc.networks import Encoder, encode
 from models.vc.priors import ClusterPriors
 from pyro_drpm.metrics import (
@@ -19,7 +19,7 @@ from pyro_drpm.metrics import (
     normalized_mutual_information,
 )
 
-__all__ = ["Scores", "format_table", "predict", "score"]
+__all__ = ["Scores", "predict", "score", "score_table"]
 
 
 class Scores(NamedTuple):
@@ -59,16 +59,10 @@ def predict(encoder: Encoder, priors: ClusterPriors, images: Tensor) -> Tensor:
     return priors.log_densities(encode(encoder, images)).argmax(-1)
 
 
-def format_table(results: Mapping[str, Sequence[Scores]]) -> str:
+def score_table(results: Mapping[str, Sequence[Scores]]) -> str:
     """Lay out the mean, and over several seeds the standard deviation, of every method's scores."""
-    lines = [f"{'':<16}{'NMI':>15}{'ARI':>15}{'ACC':>15}"]
-    for method, scores in results.items():
-        columns = np.asarray(scores).T
-        lines.append(f"{method:<16}" + "".join(f"{_summary(values):>15}" for values in columns))
-    return "\n".join(lines)
-
-
-def _summary(values: np.ndarray) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
+    rows = (
+        (method, *map(mean_and_std, zip(*scores, strict=True)))
+        for method, scores in results.items()
+    )
+    return format_table(("", "NMI", "ARI", "ACC"), rows)

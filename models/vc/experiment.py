@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import copy
-import csv
-from pathlib import Path
 
 import pyro
+from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from models.curves import Curves, draw_curves, write_curves
 from models.data import ImageData
+from models.stages import Batches, ShuffledBatches, Stage, derive_seed
 from models.vc.baselines import (
     OwnOptimizerVaDETraining,
     VaDEGuide,
@@ -23,7 +24,7 @@ from models.vc.baselines import (
 from models.vc.config import Config
 from models.vc.directory import seed_directory
 from models.vc.evaluate import Scores, predict, score
-from models.vc.figures import save_curves, save_partition, save_samples
+from models.vc.figures import save_partition, save_samples
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import (
@@ -32,13 +33,10 @@ from models.vc.pretrain import (
     make_augmentation,
 )
 from models.vc.priors import ClusterPriors, assign, fit_mixture
-from models.vc.stages import Stage, derive_seed
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
 __all__ = ["Experiment"]
-
-Curves = dict[str, list[float]]
 
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
@@ -57,7 +55,7 @@ class Experiment:
         self.data = data
         self.seed = seed
         self.directory = seed_directory(config, seed)
-        self.curves: dict[str, Curves] = {}
+        self.curves: Curves = {}
 
     def run(self) -> dict[str, Scores]:
         """Train or resume, save the figures and give the scores of every method on the test set."""
@@ -98,8 +96,9 @@ class Experiment:
             if config.pretraining == "contrastive"
             else ReconstructionPretraining(network, config.pretrain_learning_rate)
         )
-        stage = self._stage("pretrain", config.pretrain_epochs, config.pretrain_batch_size)
-        self.curves["pretrain"] = stage.fit(training, self.data.train_images)
+        images = self.data.train_images
+        batches = ShuffledBatches((images,), config.pretrain_batch_size, drop_last=True)
+        self._fit("pretrain", training, batches, config.pretrain_epochs)
         network.encoder.heads.reset_scale(LOG_SCALE_AFTER_PRETRAINING)
         return network
 
@@ -115,7 +114,7 @@ class Experiment:
             learning_rate=2e-3,
         )
         images = self.data.train_images
-        self.curves["vade"] = self._clustering_stage("vade").fit(training, images, images)
+        self._fit_clusters("vade", training, images, images)
         return training
 
     def train_frozen_vade(
@@ -133,8 +132,7 @@ class Experiment:
         )
         images = self.data.train_images
         features = encode(network.encoder.hidden, images)
-        stage = self._clustering_stage("vade-frozen")
-        self.curves["vade-frozen"] = stage.fit(training, features, images)
+        self._fit_clusters("vade-frozen", training, features, images)
         return training
 
     def train_drpm_vc(self, pretrained: Autoencoder, mixture: GaussianMixture) -> DRPMVCTraining:
@@ -162,7 +160,7 @@ class Experiment:
             refit_inputs=features,
             seed=self.seed,
         )
-        self.curves["drpm"] = self._clustering_stage("drpm").fit(training, features, images)
+        self._fit_clusters("drpm", training, features, images)
         return training
 
     def save_figures(self, training: VariationalTraining) -> None:
@@ -174,23 +172,21 @@ class Experiment:
         shape = self.data.test_images.shape[-2:]
         save_partition(figures / "partition.png", decoder, priors, shape)
         save_samples(figures / "samples.png", decoder, priors, shape)
-        save_curves(figures / "curves.png", self.curves)
-        _write_curves(self.directory / "curves.csv", self.curves)
+        draw_curves(figures / "curves.png", self.curves)
+        write_curves(self.directory / "curves.csv", self.curves)
 
-    def _clustering_stage(self, name: str) -> Stage:
-        return self._stage(name, self.config.epochs, self.config.batch_size)
+    def _fit_clusters(
+        self, stage: str, training: VariationalTraining, inputs: Tensor, images: Tensor
+    ) -> None:
+        batches = ShuffledBatches((inputs, images), self.config.batch_size)
+        self._fit(stage, training, batches, self.config.epochs)
 
-    def _stage(self, name: str, epochs: int, batch_size: int) -> Stage:
-        return Stage(
-            name,
-            self.directory,
-            self.seed,
-            epochs,
-            batch_size,
-            drop_last=name == "pretrain",
-            checkpoint_every=self.config.checkpoint_every,
-            device=self.config.device,
+    def _fit(self, name: str, training: LightningModule, batches: Batches, epochs: int) -> None:
+        config = self.config
+        stage = Stage(
+            name, self.directory, self.seed, epochs, config.checkpoint_every, config.device
         )
+        self.curves[name] = stage.fit(training, batches)
 
     def _priors(self, mixture: GaussianMixture) -> ClusterPriors:
         priors = ClusterPriors(self.config.num_clusters, self.config.latent_dim)
@@ -206,12 +202,3 @@ def _frozen_copy(pretrained: Autoencoder) -> Autoencoder:
     network = copy.deepcopy(pretrained)
     network.encoder.hidden.requires_grad_(False)
     return network
-
-
-def _write_curves(path: Path, curves: dict[str, Curves]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("stage", "metric", "epoch", "value"))
-        for stage, metrics in curves.items():
-            for metric, values in metrics.items():
-                writer.writerows((stage, metric, *row) for row in enumerate(values))

@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Figures of a trained DRPM-VC: figures 2 and 12 to 15 of the paper, and learning curves."""
+"""Figures of a trained DRPM-VC: figures 2 and 12 to 15 of the paper."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.vc.model import DRPMVCModel
 from models.vc.priors import ClusterPriors
 
-__all__ = ["save_curves", "save_partition", "save_samples"]
+__all__ = ["save_partition", "save_samples"]
 
 _GAP = 1  # pixels around every image
 
@@ -83,23 +83,6 @@ def save_samples(
     axes.imshow(_canvas(list(images.transpose(0, 1))), cmap="Greys", vmin=0, vmax=1)
     axes.set(title="Samples of every prior", ylabel="subset")
     _label_rows(axes, len(priors.loc), image_shape[0])
-    figure.savefig(path, dpi=150)
-
-
-def save_curves(path: Path, curves: dict[str, dict[str, list[float]]]) -> None:
-    """Draw the metrics of every stage against the epoch.
-
-    Args:
-        path: Where to save the figure.
-        curves: Values per epoch of every metric of every stage.
-    """
-    figure = Figure(figsize=(4 * len(curves), 3.5), layout="constrained")
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (stage, metrics) in zip(panels, curves.items(), strict=True):
-        for name, values in metrics.items():
-            axes.plot(range(1, len(values) + 1), values, label=name)
-        axes.set(title=stage, xlabel="epoch")
-        axes.legend()
     figure.savefig(path, dpi=150)
 
 

@@ -13,9 +13,9 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from models.stages import derive_seed
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
-from models.vc.stages import derive_seed
 from pyro_drpm.infer import ExponentialAnnealing, temperature
 
 __all__ = ["DRPMVCTraining", "VariationalTraining"]

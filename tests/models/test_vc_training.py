@@ -26,7 +26,6 @@ from models.vc import cli, experiment
 from models.vc.baselines import OwnOptimizerVaDETraining
 from models.vc.directory import STAGES
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
-from models.vc.stages import derive_seed
 from models.vc.train import DRPMVCTraining, VariationalTraining
 
 TINY = (
@@ -241,22 +240,13 @@ def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
     return error
 
 
-@pytest.mark.parametrize("damage", ["truncated", "corrupt", "empty", "foreign"])
 def test_a_damaged_checkpoint_is_one_line(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "damaged"
     shutil.copytree(finished, out)
     path = out / "seed-0" / "vade.ckpt"
-    content = bytearray(path.read_bytes())
-    if damage == "foreign":
-        torch.save({"weights": torch.zeros(3)}, path)
-    elif damage == "corrupt":
-        middle = len(content) // 2
-        content[middle : middle + 8] = b"\xff" * 8
-        path.write_bytes(content)
-    else:
-        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    path.write_bytes(path.read_bytes()[:1000])
     assert str(path) in fail(capsys, out, "--resume")
 
 
@@ -267,27 +257,6 @@ def test_a_checkpoint_of_other_networks_is_one_line(
     shutil.copytree(finished, out)
     shutil.copy(out / "seed-0" / "pretrain.ckpt", out / "seed-0" / "vade.ckpt")
     assert "vade.ckpt" in fail(capsys, out, "--resume")
-
-
-def test_a_checkpoint_executes_no_code(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "evil"
-    shutil.copytree(finished, out)
-    path = out / "seed-0" / "drpm.ckpt"
-    torch.save({**load(path), "payload": Payload(tmp_path / "executed")}, path)
-    assert str(path) in fail(capsys, out, "--resume")
-    assert not (tmp_path / "executed").exists()
-
-
-class Payload:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_what_cannot_be_resumed_is_one_line(
@@ -323,17 +292,6 @@ def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixtur
         assert exit_info.value.code == 0
         line = next(s for s in capsys.readouterr().out.splitlines() if "--epochs" in s)
         assert epochs in line
-
-
-def test_epochs_and_stages_have_different_seeds() -> None:
-    seeds = {
-        derive_seed(seed, stage, epoch)
-        for seed in range(5)
-        for stage in STAGES
-        for epoch in range(20)
-    }
-    assert len(seeds) == 5 * len(STAGES) * 20
-    assert derive_seed(1, "drpm", 2) == derive_seed(1, "drpm", 2)
 
 
 def test_contrastive_loss_is_its_definition() -> None:

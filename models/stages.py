@@ -7,6 +7,8 @@ A stage trains one Lightning module and writes ``<name>.ckpt`` into the director
 at the end of an epoch. Every epoch seeds all random number generators from the seed of the run, the
 name of the stage and its own number, so what an epoch does depends on nothing but the checkpoint it
 starts from: a resumed training repeats the one that was never killed.
+
+The batches of a stage are any iterable with a length, so that a stage may draw its data as it goes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyro
@@ -27,7 +29,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
 
-__all__ = ["Stage", "check_checkpoint", "derive_seed"]
+__all__ = ["Batches", "ShuffledBatches", "Stage", "check_checkpoint", "derive_seed"]
 
 
 def derive_seed(seed: int, stage: str, epoch: int = 0) -> int:
@@ -59,17 +61,49 @@ def _read_stage(path: Path) -> str | None:
     return torch.load(path, map_location="cpu", weights_only=True).get("stage")
 
 
+class Batches(Protocol):
+    """Batches of an epoch: every iteration draws new ones, from the global generators alone."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class ShuffledBatches:
+    """Mini-batches of tensors in memory, in a random order.
+
+    Args:
+        tensors: The data, ``n`` rows each; a batch holds the same rows of all.
+        batch_size: Number of rows of a batch, at most ``n`` of them.
+        drop_last: Whether to leave out a last, smaller batch.
+    """
+
+    def __init__(
+        self, tensors: tuple[Tensor, ...], batch_size: int, drop_last: bool = False
+    ) -> None:
+        self.tensors = tensors
+        self.batch_size = min(batch_size, len(tensors[0]))
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.tensors[0]), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        order = torch.randperm(len(self.tensors[0]))
+        for rows in order.split(self.batch_size)[: len(self)]:
+            yield tuple(tensor[rows] for tensor in self.tensors)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training of a run.
 
     Attributes:
         name: Names the checkpoint and the logs.
-        directory: Directory of the run.
-        seed: Seed of the run.
+        directory: Directory of the checkpoint and the logs.
+        seed: Seed of the repetition.
         epochs: Number of epochs.
-        batch_size: Number of elements of a batch.
-        drop_last: Whether to leave out a last, smaller batch.
         checkpoint_every: Number of epochs from one checkpoint to the next; the last epoch always
             writes one.
         device: Accelerator in Lightning's terms: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -79,8 +113,6 @@ class Stage:
     directory: Path
     seed: int
     epochs: int
-    batch_size: int
-    drop_last: bool = False
     checkpoint_every: int = 1
     device: str = "auto"
 
@@ -89,12 +121,12 @@ class Stage:
         """Path of the checkpoint."""
         return self.directory / f"{self.name}.ckpt"
 
-    def fit(self, module: LightningModule, *tensors: Tensor) -> dict[str, list[float]]:
+    def fit(self, module: LightningModule, batches: Batches) -> dict[str, list[float]]:
         """Train a module, from its checkpoint if there is one.
 
         Args:
-            module: What to train; its metrics are logged per epoch.
-            tensors: The data; a batch holds the same rows of each.
+            module: What to train; it logs its metrics per epoch, ``loss`` among them.
+            batches: The data.
 
         Returns:
             The logged metrics of every epoch.
@@ -115,31 +147,28 @@ class Stage:
             log_every_n_steps=1,
         )
         ckpt_path = self.checkpoint if self.checkpoint.exists() else None
-        batches = _ShuffledBatches(tensors, self.batch_size, self.drop_last)
-        trainer.fit(module, batches, ckpt_path=ckpt_path, weights_only=True)
+        trainer.fit(module, _LateBatches(batches), ckpt_path=ckpt_path, weights_only=True)
         return history.metrics
 
 
-class _ShuffledBatches:
-    """Mini-batches of tensors in memory, shuffled by the global generator."""
+class _LateBatches:
+    """Begins an iteration with its first batch, for which Lightning asks after seeding the epoch.
 
-    def __init__(self, tensors: tuple[Tensor, ...], batch_size: int, drop_last: bool) -> None:
-        self.tensors = tensors
-        self.batch_size = min(batch_size, len(tensors[0]))
-        self.drop_last = drop_last
+    It asks for the iterator itself before that, and some iterables draw numbers for it.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.tensors[0]), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        order = torch.randperm(len(self.tensors[0]))
-        for rows in order.split(self.batch_size)[: len(self)]:
-            yield tuple(tensor[rows] for tensor in self.tensors)
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.batches
 
 
 class _EpochSeeds(Callback):
-    """Seeds every epoch. Lightning asks for its first batch, which shuffles, only after this."""
+    """Seeds every epoch."""
 
     def __init__(self, seed: int, stage: str) -> None:
         self.seed, self.stage = seed, stage

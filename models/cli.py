@@ -1,0 +1,76 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the command lines of all models share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pyro
+import tyro
+
+from models.settings import RunSettings
+
+__all__ = ["one_line_errors", "parse_settings", "training_session"]
+
+Settings = TypeVar("Settings", bound=RunSettings)
+
+
+def parse_settings(
+    prog: str, presets: Mapping[str, Settings], args: Sequence[str] | None = None
+) -> Settings:
+    """Read the settings, with the defaults of the dataset that the arguments name.
+
+    Args:
+        prog: The command, for the help.
+        presets: Defaults of every dataset, the option ``--dataset``; the first is the default one.
+        args: The arguments; those of the process if not given.
+
+    Raises:
+        ValueError: If a setting is out of its range, or there is no GPU to train on.
+    """
+    default = next(iter(presets.values()))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dataset")
+    preset = presets.get(parser.parse_known_args(args)[0].dataset, default)
+    settings = tyro.cli(
+        type(preset),
+        prog=prog,
+        default=preset,
+        args=args,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    settings.validate()
+    return settings
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process on a :class:`ValueError` with one line and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@contextmanager
+def training_session() -> Iterator[None]:
+    """Keep Lightning quiet and Pyro's parameters where the optimisers find them."""
+    lightning = logging.getLogger("lightning.pytorch")
+    level = lightning.level
+    # Below this level it tells about accelerators and gives tips; progress bars suffice.
+    lightning.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), pyro.settings.context(module_local_params=True):
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        lightning.setLevel(level)

@@ -1,0 +1,114 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The directory of a run.
+
+A run repeats the same training stages, with several seeds for example, and every repetition has a
+directory of its own::
+
+    out/
+      config.json    the settings
+      <results>      what all repetitions together give, such as metrics.csv
+      <repetition>/  checkpoints <stage>.ckpt and whatever else a repetition writes
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.stages import check_checkpoint
+
+__all__ = ["prepare_run"]
+
+
+def prepare_run(
+    out: Path,
+    settings: str,
+    resume: bool,
+    *,
+    repetitions: Sequence[str],
+    stages: Sequence[str],
+    results: Sequence[str],
+) -> None:
+    """Make a directory ready for a new run, or check that the run in it can be resumed.
+
+    An old run is removed: its results and all its repetitions, which are the directories that are
+    named like those of the new run but for the numbers. Other files stay.
+
+    Args:
+        out: Directory of the run.
+        settings: What the results depend on, a JSON object.
+        resume: Whether to go on with the run that is there.
+        repetitions: Directories of the repetitions relative to ``out``, such as ``"seed-0"`` or
+            ``"n_shared-1/seed-0"``.
+        stages: Names of the training stages of a repetition.
+        results: Other files that a run writes, relative to ``out``.
+
+    Raises:
+        ValueError: If the directory holds something else than a run, or to resume, if there is no
+            run, it has other settings, or a checkpoint is damaged.
+    """
+    if resume:
+        _check_settings(out, settings)
+        for path in (out / name / f"{stage}.ckpt" for name in repetitions for stage in stages):
+            if path.exists():
+                check_checkpoint(path)
+        return
+    _remove_old_run(out, repetitions, results)
+    for name in repetitions:
+        (out / name).mkdir(parents=True)
+    (out / "config.json").write_text(settings)
+
+
+def _remove_old_run(out: Path, repetitions: Sequence[str], results: Sequence[str]) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} must be a directory, but is a file")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    old = _find_repetitions(out, repetitions)
+    # The name config.json alone is too common to tell a run by.
+    if not (out / "config.json").is_file() or not old:
+        raise ValueError(f"{out} holds other files than a run: give another directory with --out")
+    for name in results:
+        (out / name).unlink(missing_ok=True)
+    for repetition in old:
+        shutil.rmtree(repetition)
+        for parent in repetition.parents:
+            if parent == out or any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+
+def _find_repetitions(out: Path, names: Sequence[str]) -> list[Path]:
+    """Directories that are named like the repetitions of a run, but for the numbers."""
+    patterns = {_pattern(name) for name in names}
+    return [
+        path
+        for pattern in patterns
+        for path in out.glob(pattern)
+        if path.is_dir() and _pattern(path.relative_to(out).as_posix()) == pattern
+    ]
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "*", name)
+
+
+def _check_settings(out: Path, settings: str) -> None:
+    stored = out / "config.json"
+    if not stored.is_file():
+        raise ValueError(f"there is no run to resume: {stored} is missing")
+    try:
+        before = json.loads(stored.read_text())
+    except ValueError as error:
+        raise ValueError(f"{stored} cannot be read: it is truncated or corrupt") from error
+    for name, now in json.loads(settings).items():
+        if before.get(name) != now:
+            raise ValueError(
+                f"the run in {out} has {name} = {before.get(name)}, not {now}: resume it "
+                "with the same settings"
+            )
