@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from models.data.files import find_file
 from models.data.idx import read_idx
 
 __all__ = ["DatasetName", "ImageData", "load_images"]
@@ -99,7 +100,9 @@ def load_images(name: DatasetName, data_dir: Path | None = None) -> ImageData:
         raise ValueError(f"dataset must be one of {get_args(DatasetName)}, but is {name!r}")
 
     def locate(file: str) -> Path:
-        return _download(name, file) if data_dir is None else _find(name, data_dir, file)
+        if data_dir is None:
+            return _download(name, file)
+        return find_file(name, data_dir, file, file.removesuffix(".gz"))
 
     train_images, train_labels = _read_pair(locate, "train")
     test_images, test_labels = _read_pair(locate, "t10k")
@@ -135,17 +138,6 @@ def _read_pair(locate: Callable[[str], Path], split: str) -> tuple[Tensor, Tenso
         )
     scaled = torch.tensor(images, dtype=torch.float32).div_(255).unsqueeze(1)
     return scaled, torch.tensor(labels, dtype=torch.int64)
-
-
-def _find(name: str, data_dir: Path, file: str) -> Path:
-    if not data_dir.is_dir():
-        raise ValueError(f"data directory {data_dir} does not exist or is no directory")
-    directory = data_dir / name if (data_dir / name).is_dir() else data_dir
-    candidates = [directory / file, directory / file.removesuffix(".gz")]
-    for path in candidates:
-        if path.exists():
-            return path
-    raise ValueError(f"{candidates[0]} (or {candidates[1].name}) is missing: {name} needs it")
 
 
 def _download(name: str, file: str) -> Path:
