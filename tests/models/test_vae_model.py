@@ -1,0 +1,552 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""DRPM-VAE and its baselines against the formulas of the papers written out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import pyro
+import pytest
+import torch
+import torch.nn.functional as F
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+from models.vae.model import PairGuide, PairModel
+from models.vae.networks import Decoder, Encoder
+from models.vae.pair_normal import PairNormal, SharedLatents, pair_normal
+from models.vae.posteriors import Average, Posterior, aggregate, average, symmetric_divergence
+from models.vae.sharing import Method, make_sharing, shared_below
+from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.infer import TracePartition_ELBO
+
+B, D = 3, 4
+BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
+METHODS: tuple[Method, ...] = ("label", "ada", "hg", "drpm")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    pyro.set_rng_seed(0)
+    with pyro.settings.context(module_local_params=True):
+        yield
+
+
+@pytest.fixture
+def views() -> Posterior:
+    shape = (B, 2, D)
+    return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
+
+
+def random_indicators(*shape: int) -> Tensor:
+    return torch.randint(2, shape).double()
+
+
+def both_directions(mean: Tensor, variance: Tensor) -> Tensor:
+    """Mean of both KL divergences between the views of one pair, ``(2, d)`` each."""
+    first, second = (Normal(m, v.sqrt()) for m, v in zip(mean, variance, strict=True))
+    return 0.5 * (kl_divergence(first, second) + kl_divergence(second, first))
+
+
+# Posteriors
+
+
+def test_divergence_is_the_mean_of_both_kl_divergences(views: Posterior) -> None:
+    expected = torch.stack([both_directions(*pair) for pair in zip(*views, strict=True)])
+    torch.testing.assert_close(symmetric_divergence(views), expected)
+
+
+def test_divergence_of_equal_views_has_a_logarithm(views: Posterior) -> None:
+    equal = Posterior(*(values[:, :1].expand(-1, 2, -1) for values in views))
+    assert (symmetric_divergence(equal) == 1e-6).all()
+
+
+def test_gvae_takes_the_mean_of_means_and_of_variances(views: Posterior) -> None:
+    common = average(views, "gvae")
+    for of_common, of_views in zip(common, views, strict=True):
+        assert of_common.shape == (B, 1, D)
+        torch.testing.assert_close(of_common[:, 0], (of_views[:, 0] + of_views[:, 1]) / 2)
+
+
+def test_mlvae_takes_the_product_of_the_densities(views: Posterior) -> None:
+    common = average(views, "mlvae")
+    grid = torch.linspace(-12, 12, 4001, dtype=torch.double)
+    for pair, dim in itertools.product(range(B), range(D)):
+        mean, variance = (values[pair, :, dim] for values in views)
+        density = Normal(mean[0], variance[0].sqrt()).log_prob(grid).exp()
+        density = density * Normal(mean[1], variance[1].sqrt()).log_prob(grid).exp()
+        density = density / density.sum()
+        expected = (grid * density).sum()
+        torch.testing.assert_close(common.mean[pair, 0, dim], expected)
+        spread = ((grid - expected).square() * density).sum()
+        torch.testing.assert_close(common.variance[pair, 0, dim], spread)
+
+
+@pytest.mark.parametrize("kind", ["gvae", "mlvae"])
+def test_aggregate_averages_the_shared_dims_alone(views: Posterior, kind: Average) -> None:
+    shared = random_indicators(B, D)
+    common = average(views, kind)
+    for result, of_common, own in zip(aggregate(views, shared, kind), common, views, strict=True):
+        for pair, view, dim in itertools.product(range(B), range(2), range(D)):
+            expected = of_common[pair, 0, dim] if shared[pair, dim] else own[pair, view, dim]
+            assert result[pair, view, dim] == expected
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=Posterior._fields)
+def test_indicators_get_the_difference_that_sharing_makes(views: Posterior, part: int) -> None:
+    shared = random_indicators(B, D).requires_grad_()
+    weights = torch.randn(B, 2, D).double()
+    (aggregate(views, shared)[part] * weights).sum().backward()
+    change = average(views)[part] - views[part]
+    torch.testing.assert_close(shared.grad, (change * weights).sum(1))
+
+
+def test_unknown_average_is_an_error(views: Posterior) -> None:
+    with pytest.raises(ValueError, match="gvae, mlvae, but is 'mean'"):
+        average(views, "mean")  # type: ignore[arg-type]
+
+
+# The latent variables of a pair
+
+
+def random_pairs() -> tuple[PairNormal, PairNormal]:
+    """Two distributions that share the same dims, with one law per shared dim."""
+    shared = random_indicators(B, D)
+    assert 0 < shared.sum() < B * D
+
+    def one() -> PairNormal:
+        views = Posterior(torch.randn(B, 2, D).double(), torch.rand(B, 2, D).double() + 0.5)
+        mean, variance = aggregate(views, shared)
+        return PairNormal(mean, variance.sqrt(), shared)
+
+    return one(), one()
+
+
+def counted(terms: Tensor, shared: Tensor) -> Tensor:
+    """Sum terms ``(B, 2, d)`` one by one, but those of the second view of shared dims."""
+    totals = []
+    for term, indicators in zip(terms, shared, strict=True):
+        total = term.new_zeros(())
+        for view, dim in itertools.product(range(2), range(D)):
+            if view == 0 or not indicators[dim]:
+                total = total + term[view, dim]
+        totals.append(total)
+    return torch.stack(totals)
+
+
+def test_pair_density_and_divergence_count_shared_dims_once() -> None:
+    q, p = random_pairs()
+    z = q.sample()
+    density = Normal(p.loc, p.scale).log_prob(z)
+    torch.testing.assert_close(p.log_prob(z), counted(density, p.shared))
+    divergence = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale))
+    torch.testing.assert_close(kl_divergence(q, p), counted(divergence, q.shared))
+
+
+def test_pair_divergence_is_the_expected_log_ratio() -> None:
+    q, p = random_pairs()
+    z = q.sample((20_000,))
+    ratio = q.log_prob(z) - p.log_prob(z)
+    error = ratio.std(0) / math.sqrt(len(z))
+    assert ((ratio.mean(0) - kl_divergence(q, p)).abs() < 4 * error).all()
+
+
+def test_pair_draws_are_equal_in_shared_dims_and_independent_in_others() -> None:
+    q, _ = random_pairs()
+    z = q.rsample((20_000,))
+    assert z.shape == (20_000, B, 2, D)
+    shared = q.shared.bool()
+    assert torch.equal(z[..., 0, :][:, shared], z[..., 1, :][:, shared])
+    noise = (z - q.loc) / q.scale
+    tolerance = 5 / math.sqrt(len(z))
+    torch.testing.assert_close(noise.mean(0), torch.zeros_like(q.loc), atol=tolerance, rtol=0)
+    torch.testing.assert_close(noise.std(0), torch.ones_like(q.loc), atol=tolerance, rtol=0)
+    correlation = (noise[..., 0, :] * noise[..., 1, :]).mean(0)
+    assert correlation[~shared].abs().max() < tolerance
+
+
+def test_pair_draws_are_reparametrised() -> None:
+    loc, scale = (torch.rand(B, 2, D).double().requires_grad_() for _ in range(2))
+    z = PairNormal(loc, scale, torch.zeros(B, D).double()).rsample()
+    z.sum().backward()
+    torch.testing.assert_close(loc.grad, torch.ones_like(loc))
+    torch.testing.assert_close(scale.grad, ((z - loc) / scale).detach())
+
+
+def test_sharing_a_dim_saves_the_terms_of_the_second_view() -> None:
+    q, p = random_pairs()
+    shared = q.shared.clone().requires_grad_()
+    kl_divergence(PairNormal(q.loc, q.scale, shared), p).sum().backward()
+    second = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale))[:, 1]
+    torch.testing.assert_close(shared.grad, -second)
+    shared, z = q.shared.clone().requires_grad_(), q.sample()
+    PairNormal(q.loc, q.scale, shared).log_prob(z).sum().backward()
+    torch.testing.assert_close(shared.grad, -Normal(q.loc, q.scale).log_prob(z)[:, 1])
+
+
+def test_pair_normal_expands() -> None:
+    q, _ = random_pairs()
+    expanded = q.expand((5, B))
+    assert expanded.batch_shape == (5, B) and expanded.event_shape == (2, D)
+    z = expanded.sample()
+    assert z.shape == (5, B, 2, D)
+    torch.testing.assert_close(expanded.log_prob(z), q.log_prob(z))
+    narrow = PairNormal(torch.zeros(2, D), torch.ones(2, D), torch.zeros(B, D))
+    assert narrow.batch_shape == (B,) and narrow.sample().shape == (B, 2, D)
+
+
+def test_latents_per_view_are_plain_normals() -> None:
+    loc, scale = torch.randn(2, D).double(), torch.rand(2, D).double()
+    plain = pair_normal(loc, scale, random_indicators(B, D), "per-view")
+    assert plain.batch_shape == (B,) and plain.event_shape == (2, D)
+    z = plain.sample()
+    torch.testing.assert_close(plain.log_prob(z), Normal(loc, scale).log_prob(z).sum((-1, -2)))
+    prior = Independent(Normal(torch.zeros(B, 2, D).double(), 1), 2)
+    each = kl_divergence(Normal(loc, scale), Normal(torch.zeros_like(loc), 1))
+    torch.testing.assert_close(kl_divergence(plain, prior), each.sum().expand(B))
+
+
+# What the views share
+
+
+def sharing_of(method: Method, latent_dim: int = D, gradient: Gradient = "flow") -> Any:
+    sharing = make_sharing(method, latent_dim, GAMMA, gradient).double()
+    for parameter in sharing.parameters():
+        nn.init.normal_(parameter)
+    return sharing
+
+
+def sites(fn: Any, *args: Tensor) -> Any:
+    return poutine.trace(fn).get_trace(*args).nodes
+
+
+def test_label_shares_all_dims_but_the_farthest(views: Posterior) -> None:
+    divergence = symmetric_divergence(views)
+    shared = sharing_of("label")(divergence)
+    for indicators, values in zip(shared, divergence.tolist(), strict=True):
+        expected = [float(value < max(values)) for value in values]
+        assert indicators.tolist() == expected and sum(expected) == D - 1
+
+
+def test_ada_shares_the_dims_below_its_threshold(views: Posterior) -> None:
+    shared = sharing_of("ada")(symmetric_divergence(views))
+    for indicators, mean, variance in zip(shared, *views, strict=True):
+        delta = (2 * both_directions(mean, variance)).tolist()
+        threshold = (min(delta) + max(delta)) / 2
+        assert indicators.tolist() == [float(value < threshold) for value in delta]
+
+
+def test_ada_shares_all_dims_of_equal_views() -> None:
+    assert (sharing_of("ada")(torch.full((B, D), 1e-6)) == 1).all()
+
+
+def test_hypergeometric_shares_the_nearest_dims(views: Posterior) -> None:
+    divergence = symmetric_divergence(views).repeat(50, 1)
+    sharing = sharing_of("hg")
+    nodes = sites(sharing, divergence)
+    sizes, shared = nodes["sizes"]["value"], nodes["shared"]["value"]
+    assert len(sizes.unique(dim=0)) > 2
+    for size, indicators, values in zip(sizes[:, 1].long(), shared, divergence, strict=True):
+        nearest = values.argsort()[:size]
+        assert torch.equal(indicators.nonzero()[:, 0], nearest.sort().values)
+    expected = sharing.sizes(divergence).mode[:, 1]
+    assert torch.equal(sharing.mode(divergence).sum(-1), expected)
+
+
+@pytest.mark.parametrize(
+    ("number", "indicators", "gradient"),
+    [
+        (0, [1, 1, 1], [-0.5, 0, 0]),  # none is independent that could become shared
+        (1, [0, 1, 1], [-0.5, 0, -0.5]),
+        (2, [0, 1, 0], [0, -0.5, -0.5]),
+        (3, [0, 0, 0], [0, -0.5, 0]),
+    ],
+)
+def test_gradient_of_the_number_of_independent_dims(
+    number: int, indicators: list[float], gradient: list[float]
+) -> None:
+    divergence = torch.tensor([[3.0, 1.0, 2.0]])
+    for dim, expected in enumerate(gradient):
+        num_independent = torch.tensor([float(number)], requires_grad=True)
+        shared = shared_below(num_independent, divergence)
+        assert shared.tolist() == [indicators]
+        shared[0, dim].backward()
+        assert num_independent.grad is not None and float(num_independent.grad) == expected
+
+
+def test_drpm_partitions_the_dims() -> None:
+    divergence = torch.rand(200, D).double()
+    sharing = sharing_of("drpm")
+    trace = poutine.trace(sharing).get_trace(divergence)
+    partition = trace.nodes["Y"]["value"]
+    assert partition.shape == (200, 2, D)
+    assert (partition.sum(-2) == 1).all() and len(partition.unique(dim=0)) > D
+    assert torch.equal(trace.nodes["_RETURN"]["value"], partition[:, 1])
+
+
+def test_drpm_makes_the_farthest_dims_independent() -> None:
+    # Scores so far apart that no noise can change their order.
+    divergence = torch.tensor([1e-6, 1e6, 1.0, 1e12]).double().expand(100, -1)
+    sharing = make_sharing("drpm", D, GAMMA, "flow").double()
+    shared = sharing(divergence)
+    by_number = {int(row.sum()): row.tolist() for row in shared}
+    assert by_number == {
+        number: row for number, row in enumerate(NEAREST_FIRST) if number in by_number
+    }
+    assert len(by_number) > 2
+    sharing.weights.bias.data += torch.tensor([0.0, 20.0])
+    assert (sharing.mode(divergence) == 1).all()
+
+
+NEAREST_FIRST = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+# The loss
+
+
+class LinearEncoder(nn.Module):
+    def __init__(self, num_pixels: int, latent_dim: int) -> None:
+        super().__init__()
+        self.heads = nn.Linear(num_pixels, 2 * latent_dim)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.heads(images.flatten(-3)).chunk(2, -1)
+        return mean, log_variance.exp()
+
+
+class LinearDecoder(nn.Module):
+    def __init__(self, latent_dim: int, image_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.logits = nn.Linear(latent_dim, math.prod(image_shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.logits(z).unflatten(-1, self.image_shape)
+
+
+IMAGE = (1, 2, 3)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(B, 2, *IMAGE, dtype=torch.double)
+
+
+def linear_pair(
+    method: Method,
+    shared_latents: SharedLatents = "once",
+    kind: Average = "gvae",
+    gradient: Gradient = "flow",
+) -> tuple[PairModel, PairGuide]:
+    sharing = sharing_of(method, gradient=gradient)
+    encoder, decoder = LinearEncoder(math.prod(IMAGE), D), LinearDecoder(D, IMAGE)
+    model = PairModel(decoder, sharing, BETA, shared_latents).double()
+    return model, PairGuide(encoder, sharing, BETA, shared_latents, kind).double()
+
+
+def log_sizes(first: int, log_omega: Tensor) -> Tensor:
+    """Fisher's hypergeometric law of two subsets that can hold all dims each."""
+
+    def weight(number: int) -> Tensor:
+        return math.log(math.comb(D, number) * math.comb(D, D - number)) + (
+            number * log_omega[0] + (D - number) * log_omega[1]
+        )
+
+    return weight(first) - torch.stack([weight(number) for number in range(D + 1)]).logsumexp(0)
+
+
+def log_ordering(ordering: Sequence[int], log_s: Tensor) -> Tensor:
+    ordered = log_s[list(ordering)]
+    return sum((ordered[i] - ordered[i:].logsumexp(0) for i in range(D)), torch.tensor(0.0))
+
+
+def partition_term(
+    partition: Tensor, log_omega: Tensor, log_s: Tensor, bound: Literal["lemma", "exact"]
+) -> Tensor:
+    """The weighted terms of one partition; the prior has equal weights and equal scores."""
+    equal = torch.zeros(D, dtype=torch.double)
+    first = int(partition[0].sum())
+    size_term = log_sizes(first, log_omega) - log_sizes(first, equal[:2])
+    every = list(itertools.permutations(range(D)))
+    possible = [order for order in every if partition[0, list(order[:first])].all()]
+    if bound == "lemma":
+        size_term = size_term + math.log(len(possible))
+        of_q = torch.stack([log_ordering(order, log_s) for order in every]).max()
+        of_p = log_ordering(possible[0], equal)
+    else:
+        of_q, of_p = (
+            torch.stack([log_ordering(order, scores) for order in possible]).logsumexp(0)
+            for scores in (log_s, equal)
+        )
+    return GAMMA * size_term + DELTA * (of_q - of_p)
+
+
+def latent_and_pixel_terms(
+    model: PairModel, views: Posterior, shared: Tensor, z: Tensor, images: Tensor
+) -> Tensor:
+    """Equation 62 without the terms of the partition, for one pair."""
+    standard = Normal(torch.zeros((), dtype=torch.double), 1.0)
+    pixels = F.binary_cross_entropy_with_logits(model.decoder(z), images, reduction="none")
+    total = 0.5 * (pixels[0].sum() + pixels[1].sum())
+    for view, dim in itertools.product(range(2), range(D)):
+        if not (view == 1 and shared[dim] and model.shared_latents == "once"):
+            q = Normal(views.mean[view, dim], views.variance[view, dim].sqrt())
+            total = total + BETA * 0.5 * kl_divergence(q, standard)
+    return total
+
+
+@pytest.mark.parametrize("bound", ["lemma", "exact"])
+@pytest.mark.parametrize(("shared_latents", "kind"), [("once", "gvae"), ("per-view", "mlvae")])
+@pytest.mark.parametrize("method", METHODS)
+def test_loss_is_equation_62(
+    method: Method,
+    shared_latents: SharedLatents,
+    kind: Average,
+    bound: Literal["lemma", "exact"],
+    images: Tensor,
+) -> None:
+    model, guide = linear_pair(method, shared_latents, kind)
+    pyro.set_rng_seed(1)
+    elbo = TracePartition_ELBO(bound, GAMMA, DELTA)
+    loss = elbo.differentiable_loss(model, guide, images)
+    pyro.set_rng_seed(1)
+    sampled = sites(guide, images)
+    z = sampled["z"]["value"]
+    own = Posterior(*guide.encoder(images))
+    divergence = torch.stack([both_directions(*pair) for pair in zip(*own, strict=True)])
+    shared = sampled["Y"]["value"][:, 1] if method == "drpm" else sampled["shared"]["value"]
+    assert 0 < shared.sum() < B * D
+
+    expected = torch.zeros((), dtype=torch.double)
+    for i, both in enumerate(zip(*aggregate(own, shared, kind), strict=True)):
+        views = Posterior(*both)
+        expected = expected + latent_and_pixel_terms(model, views, shared[i], z[i], images[i])
+        if method == "drpm":
+            log_omega = guide.sharing.weights(divergence[i])
+            partition = sampled["Y"]["value"][i]
+            expected = expected + partition_term(partition, log_omega, divergence[i].log(), bound)
+        else:
+            expected = expected + D * math.log(2)  # a constant: any subset, whatever its size
+        if method == "hg":
+            log_omega = guide.sharing.weights(divergence[i])
+            first = int(sampled["sizes"]["value"][i, 0])
+            of_p = log_sizes(first, torch.zeros(2, dtype=torch.double))
+            expected = expected + GAMMA * (log_sizes(first, log_omega) - of_p)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_model_and_guide_share_the_same_dims(method: Method, images: Tensor) -> None:
+    model, guide = linear_pair(method)
+    trace = poutine.trace(guide).get_trace(images)
+    sampled: Any = trace.nodes
+    replayed = sites(poutine.replay(model, trace=trace), images)
+    assert torch.equal(replayed["z"]["fn"].shared, sampled["z"]["fn"].shared)
+    first, second = sites(model, images)["z"]["value"].unbind(1)
+    assert 0 < (first == second).sum() < B * D  # drawn from the model alone
+
+
+@pytest.mark.parametrize("gradient", ["flow", "relaxed"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_gets_a_gradient(
+    method: Method, gradient: Gradient, images: Tensor
+) -> None:
+    objective = TracePartition_ELBO()(*linear_pair(method, gradient=gradient))
+    objective(images).backward()
+    for name, parameter in objective.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-6, name
+
+
+@pytest.mark.parametrize(
+    ("method", "gradient"), [("hg", "flow"), ("drpm", "flow"), ("drpm", "relaxed")]
+)
+def test_shared_dims_have_gradients(method: Method, gradient: Gradient) -> None:
+    sharing = sharing_of(method, gradient=gradient)
+    divergence = torch.rand(B, D).double().requires_grad_()
+    with pyro.plate("pairs", B):
+        (sharing(divergence) * torch.randn(B, D)).sum().backward()
+    for tensor in (divergence, sharing.weights.weight, sharing.weights.bias):
+        assert tensor.grad is not None and tensor.grad.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("in_common", [True, False], ids=["equal", "different"])
+def test_training_shares_the_dims_of_equal_views_and_few_of_different_ones(
+    in_common: bool,
+) -> None:
+    shape = (1, 16, 16)  # four factors, each of which shades a quarter of the image
+
+    def batch(size: int) -> Tensor:
+        first, second = torch.rand(2, size, D)
+        shades = torch.stack([first, first if in_common else second], 1)
+        return shades.repeat_interleave(64, -1).unflatten(-1, shape)
+
+    sharing = make_sharing("drpm", D, gamma=0.25, gradient="flow")
+    encoder = LinearEncoder(math.prod(shape), D)
+    objective = TracePartition_ELBO(gamma=0.25, delta=0.01)(
+        PairModel(LinearDecoder(D, shape), sharing), PairGuide(encoder, sharing)
+    )
+    optimizer = torch.optim.Adam(objective.parameters(), 0.03)
+    for _ in range(100):
+        optimizer.zero_grad()
+        objective(batch(32)).div(32).backward()
+        optimizer.step()
+    with torch.no_grad():
+        shared = sharing.mode(symmetric_divergence(Posterior(*encoder(batch(500)))))
+    number = float(shared.sum(-1).mean())
+    # The prior makes the last of equal dims cost more than sharing it saves.
+    assert number >= D - 1 if in_common else number < 0.5
+
+
+# Networks
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 32, 32), (3, 16, 48)])
+def test_networks_map_pairs_of_images(shape: tuple[int, int, int]) -> None:
+    images = torch.rand(B, 2, *shape)
+    encoder, decoder = Encoder(shape, 4, 8, D), Decoder(D, 8, 4, shape)
+    mean, variance = encoder(images)
+    assert mean.shape == variance.shape == (B, 2, D)
+    assert (variance > 0).all()
+    torch.testing.assert_close(encoder(images[1])[0], mean[1])
+    assert decoder(mean).shape == images.shape
+    torch.testing.assert_close(decoder(mean)[1], decoder(mean[1]))
+
+
+@torch.no_grad()
+def test_variances_are_bounded() -> None:
+    encoder = Encoder((1, 16, 16), 4, 8, D)
+    _, variance = encoder(torch.rand(B, 1, 16, 16) * 1e6)
+    assert float(variance.min()) == pytest.approx(math.exp(-10))
+    assert float(variance.max()) == pytest.approx(math.exp(10))
+
+
+def test_networks_of_the_paper() -> None:
+    shape = (3, 64, 64)
+    encoder, decoder = Encoder(shape, 32, 256, 10), Decoder(10, 256, 32, shape)
+    assert [tuple(p.shape) for p in encoder.parameters() if p.dim() > 1] == [
+        *((32, 3, 4, 4), (32, 32, 4, 4), (64, 32, 2, 2), (64, 64, 2, 2)),
+        *((256, 1024), (20, 256)),
+    ]
+    assert [tuple(p.shape) for p in decoder.parameters() if p.dim() > 1] == [
+        *((256, 10), (1024, 256)),
+        *((64, 64, 4, 4), (64, 32, 4, 4), (32, 32, 4, 4), (32, 3, 4, 4)),
+    ]
+    for network in (encoder, decoder):
+        linear = [m for m in network.layers if isinstance(m, nn.Linear)]
+        strides = [m.stride for m in network.layers if isinstance(m, nn.Conv2d)]
+        strides += [m.stride for m in network.layers if isinstance(m, nn.ConvTranspose2d)]
+        assert len(linear) == 2 and strides == [(2, 2)] * 4
+        assert sum(isinstance(m, nn.ReLU) for m in network.layers) == 5
+
+
+@pytest.mark.parametrize("shape", [(3, 30, 32), (3, 32, 40)])
+def test_other_image_sizes_are_an_error(shape: tuple[int, int, int]) -> None:
+    for build in (lambda: Encoder(shape, 4, 8, D), lambda: Decoder(D, 8, 4, shape)):
+        with pytest.raises(ValueError, match=f"multiples of 16, but have {shape[1]} x {shape[2]}"):
+            build()
