@@ -42,6 +42,12 @@ class RunSettings:
         """Seeds of all repetitions."""
         return range(self.seed, self.seed + self.seeds)
 
+    @property
+    def torch_device(self) -> torch.device:
+        """Where data is best kept."""
+        has_gpu = self.device != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda" if has_gpu else "cpu")
+
     def validate(self) -> None:
         """Check the ranges of the settings.
 
@@ -72,4 +78,4 @@ class RunSettings:
 
 
 # Where files are and how a run is done; the results are the same.
-_ASIDE = ("out", "data_dir", "resume", "device")
+_ASIDE = ("out", "data_dir", "resume", "device", "jobs")

@@ -107,6 +107,7 @@ class Stage:
         checkpoint_every: Number of epochs from one checkpoint to the next; the last epoch always
             writes one.
         device: Accelerator in Lightning's terms: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        title: Of the progress bar, before the seed and the name.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Stage:
     epochs: int
     checkpoint_every: int = 1
     device: str = "auto"
+    title: str = ""
 
     @property
     def checkpoint(self) -> Path:
@@ -139,7 +141,7 @@ class Stage:
             logger=TensorBoardLogger(self.directory / "logs", name=self.name, version=""),
             callbacks=[
                 _EpochSeeds(self.seed, self.name),
-                _StageProgress(f"seed {self.seed} {self.name}"),
+                _StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip()),
                 history,
                 _EpochCheckpoint(self.checkpoint, self.checkpoint_every),
             ],

@@ -1,0 +1,111 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Settings of a run of DRPM-VAE, with the defaults of each dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.data import FactorDatasetName, SharedFactors
+from models.settings import RunSettings
+from models.vae.pair_normal import SharedLatents
+from models.vae.posteriors import Average
+from models.vae.sharing import Method
+from pyro_drpm.distributions.drpm import Gradient
+
+__all__ = ["PRESETS", "Config"]
+
+
+@dataclass(frozen=True)
+class Config(RunSettings):
+    """Train DRPM-VAE and its baselines on pairs of images that share some of their factors.
+
+    Defaults depend on the dataset: "--dataset mpi3d --help" shows those of mpi3d.
+    """
+
+    dataset: FactorDatasetName = "scene"
+    """Images with known factors: a rendered scene, mpi3d or dSprites."""
+    data_dir: Path | None = None
+    """Directory of the file of mpi3d or dSprites."""
+    image_size: int = 64
+    """Height and width of the images of the scene, a multiple of 16."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Methods to compare."""
+    n_shared: tuple[int, ...] = (0, 1, 3, 5)
+    """Numbers of factors that the images of a pair share; every method is trained for each."""
+    shared_factors: SharedFactors = "first"
+    """Which factors are shared: the first of the dataset, or random ones for each pair."""
+    jobs: int = 1
+    """Number of trainings that run at once, each in a process of its own."""
+
+    epochs: int = 300
+    """Epochs of every training."""
+    steps_per_epoch: int = 1000
+    """Steps of an epoch."""
+    batch_size: int = 64
+    """Pairs of images of a step."""
+    learning_rate: float = 1e-4
+    """Learning rate (Adam)."""
+    latent_dim: int = 10
+    """Dimension of the latent space."""
+    width: int = 32
+    """Channels of the outer layers of the networks; the inner ones have twice as many."""
+    num_features: int = 256
+    """Width of the fully connected layers."""
+
+    average: Average = "gvae"
+    """How two posteriors become one: means of means and variances, or product of densities."""
+    shared_latents: SharedLatents = "once"
+    """Whether a shared dim is one variable of both views or, as in the paper, one per view."""
+    gradient: Gradient = "flow"
+    """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
+    bound: Literal["lemma", "tight", "exact"] = "lemma"
+    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
+    beta: float = 1.0
+    """Weight of the divergence of the latent variables."""
+    gamma: float = 0.25
+    """Weight of the numbers of independent and shared dims."""
+    delta: float = 0.01
+    """Weight of the partition given these numbers."""
+
+    train_pairs: int = 10_000
+    """Pairs that the linear classifiers are trained on."""
+    test_pairs: int = 5_000
+    """Pairs that they are tested on, and that the number of shared dims is estimated on."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("jobs", "epochs", "steps_per_epoch", "batch_size", "learning_rate")
+        self.require_positive("image_size", "latent_dim", "width", "num_features")
+        self.require_positive("train_pairs", "test_pairs")
+        self.require_positive("beta", "gamma")
+        self.require_non_negative("delta")
+        for name in ("methods", "n_shared"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must hold different values, but is {values}")
+
+
+_PAPER = Config(out=Path("runs/vae/mpi3d"), dataset="mpi3d")
+
+PRESETS: dict[str, Config] = {
+    "scene": Config(
+        out=Path("runs/vae/scene"),
+        image_size=32,
+        n_shared=(3,),
+        epochs=10,
+        steps_per_epoch=200,
+        batch_size=32,
+        learning_rate=1e-3,
+        width=16,
+        num_features=128,
+    ),
+    "mpi3d": _PAPER,
+    "dsprites": dataclasses.replace(_PAPER, out=Path("runs/vae/dsprites"), dataset="dsprites"),
+}
+"""Defaults of every dataset; those of the files are the paper's, with the steps and the networks of
+``disentanglement_lib``, where it names none."""

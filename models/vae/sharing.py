@@ -1,0 +1,221 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""How dims of the latent space become shared: the one thing in which the methods differ.
+
+A method sees the divergences between the posteriors of the two views, dim by dim, and marks the
+dims that the views share. Each is a Pyro module with the sites of the model in
+:meth:`Sharing.prior`, those of the guide in :meth:`Sharing.forward`, and in :meth:`Sharing.mode`
+the choice without noise, which the evaluation looks at.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch.nn.functional as F
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_drpm import DRPM, MultivariateFisherHypergeometric
+from pyro_drpm.distributions.drpm import Gradient
+
+__all__ = [
+    "AdaSharing",
+    "HypergeometricSharing",
+    "LabelSharing",
+    "Method",
+    "PartitionSharing",
+    "Sharing",
+    "make_sharing",
+]
+
+Method = Literal["label", "ada", "hg", "drpm"]
+
+
+class Sharing(PyroModule):
+    """A way to choose the dims that two views share.
+
+    Indicators are 1 where a dim is shared and 0 where each view has its own.
+
+    Args:
+        latent_dim: Number ``d`` of dims.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    @abstractmethod
+    def forward(self, divergence: Tensor) -> Tensor:
+        """Sample the sites of the guide.
+
+        Args:
+            divergence: Symmetric KL divergences between the views' posteriors, shape ``(B, d)``.
+
+        Returns:
+            Indicators, shape ``(B, d)``.
+        """
+
+    @abstractmethod
+    def prior(self, like: Tensor) -> Tensor:
+        """Sample the sites of the model, on the device of a tensor; indicators ``(B, d)``."""
+
+    @abstractmethod
+    def mode(self, divergence: Tensor) -> Tensor:
+        """Indicators ``(B, d)`` without noise."""
+
+
+class PartitionSharing(Sharing):
+    r"""DRPM-VAE: a random partition into independent and shared dims.
+
+    .. math::
+        \log \omega &= W \, \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \
+        Y &\sim \mathrm{DRPM}(\omega, s)
+
+    Subset 1 takes the dims that come first, those of high divergence, and is the independent one.
+    The prior has equal scores and equal weights.
+
+    Args:
+        latent_dim: Number ``d`` of dims.
+        gradient: Gradient of the sampled partitions, see :class:`~pyro_drpm.DRPM`.
+    """
+
+    def __init__(self, latent_dim: int, gradient: Gradient = "flow") -> None:
+        super().__init__(latent_dim)
+        self.weights = _weights(latent_dim)
+        self.gradient = gradient
+
+    def forward(self, divergence: Tensor) -> Tensor:
+        return pyro.sample("Y", self.partition(divergence))[..., 1, :]
+
+    def prior(self, like: Tensor) -> Tensor:
+        equal = like.new_zeros(2), like.new_zeros(self.latent_dim)
+        return pyro.sample("Y", DRPM(log_omega=equal[0], log_s=equal[1]))[..., 1, :]
+
+    def mode(self, divergence: Tensor) -> Tensor:
+        return self.partition(divergence).mode[..., 1, :]
+
+    def partition(self, divergence: Tensor) -> DRPM:
+        """Give ``q(Y | x)``, batch shape ``(B,)`` and event shape ``(2, d)``."""
+        log_omega = self.weights(divergence)
+        return DRPM(log_omega=log_omega, log_s=divergence.log(), gradient=self.gradient)
+
+
+class _OrderedSharing(Sharing):
+    """Shares the dims of lowest divergence. Before the views are seen, any subset is as good."""
+
+    def prior(self, like: Tensor) -> Tensor:
+        either = dist.Bernoulli(logits=like.new_zeros(self.latent_dim))
+        return pyro.sample("shared", either.to_event(1))
+
+    def _shared(self, indicators: Tensor) -> Tensor:
+        return pyro.sample("shared", dist.Delta(indicators, event_dim=1))
+
+
+class LabelSharing(_OrderedSharing):
+    """Label-VAE: all dims are shared but the one of highest divergence."""
+
+    def forward(self, divergence: Tensor) -> Tensor:
+        return self._shared(self.mode(divergence))
+
+    def mode(self, divergence: Tensor) -> Tensor:
+        return 1 - F.one_hot(divergence.argmax(-1), self.latent_dim).to(divergence)
+
+
+class AdaSharing(_OrderedSharing):
+    """Ada-VAE: shared are the dims below the middle of the lowest and the highest divergence.
+
+    References:
+        Locatello, F. et al.: Weakly-supervised disentanglement without compromises. ICML 2020.
+    """
+
+    def forward(self, divergence: Tensor) -> Tensor:
+        return self._shared(self.mode(divergence))
+
+    def mode(self, divergence: Tensor) -> Tensor:
+        low, high = divergence.aminmax(dim=-1, keepdim=True)
+        # Not strictly below, so that equal views share all dims.
+        return (divergence <= (low + high) / 2).to(divergence)
+
+
+class HypergeometricSharing(_OrderedSharing):
+    r"""HG-VAE: a random number of dims of lowest divergence.
+
+    .. math::
+        \log \omega = W \, \mathrm{KL} + b, \qquad
+        (n_1, n_2) \sim \mathrm{MVHG}(\omega), \quad n_1 + n_2 = d
+
+    The :math:`n_1` dims of highest divergence are independent, the other :math:`n_2` shared.
+
+    Args:
+        latent_dim: Number ``d`` of dims.
+        gamma: Weight of the terms of the sizes in the ELBO.
+
+    References:
+        Sutter, T. M., Manduchi, L., Ryser, A., Vogt, J. E.: Learning group importance using the
+        differentiable hypergeometric distribution. ICLR 2023.
+    """
+
+    def __init__(self, latent_dim: int, gamma: float = 1.0) -> None:
+        super().__init__(latent_dim)
+        self.weights = _weights(latent_dim)
+        self.gamma = gamma
+
+    def forward(self, divergence: Tensor) -> Tensor:
+        with poutine.scale(scale=self.gamma):
+            sizes = pyro.sample("sizes", self.sizes(divergence))
+        return self._shared(shared_below(sizes[..., 0], divergence))
+
+    def prior(self, like: Tensor) -> Tensor:
+        equal = MultivariateFisherHypergeometric(self.latent_dim, log_omega=like.new_zeros(2))
+        with poutine.scale(scale=self.gamma):
+            pyro.sample("sizes", equal)
+        return super().prior(like)
+
+    def mode(self, divergence: Tensor) -> Tensor:
+        return shared_below(self.sizes(divergence).mode[..., 0], divergence)
+
+    def sizes(self, divergence: Tensor) -> MultivariateFisherHypergeometric:
+        """Give ``q(n | x)``, batch shape ``(B,)``."""
+        log_omega = self.weights(divergence)
+        return MultivariateFisherHypergeometric(self.latent_dim, log_omega=log_omega)
+
+
+def shared_below(num_independent: Tensor, divergence: Tensor) -> Tensor:
+    """Mark all dims as shared but the given number of those of highest divergence.
+
+    Gradients flow straight through: a number that grows by one makes the first shared dim
+    independent, one that falls by one makes the last independent dim shared, and the gradient is
+    the mean of both.
+
+    Args:
+        num_independent: Integers with gradients, shape ``(B,)``.
+        divergence: Shape ``(B, d)``.
+    """
+    rank = divergence.argsort(-1, descending=True).argsort(-1)  # 0 for the highest
+    number = num_independent.detach().unsqueeze(-1)
+    at_boundary = (rank == number) | (rank == number - 1)
+    move = (num_independent - num_independent.detach()).unsqueeze(-1)
+    return (rank >= number).to(move) - 0.5 * move * at_boundary
+
+
+def _weights(latent_dim: int) -> nn.Linear:
+    """The map from divergences to the log weights of both subsets, which start out equal."""
+    weights = nn.Linear(latent_dim, 2)
+    nn.init.zeros_(weights.weight)
+    nn.init.zeros_(weights.bias)
+    return weights
+
+
+def make_sharing(method: Method, latent_dim: int, gamma: float, gradient: Gradient) -> Sharing:
+    """Give the sharing of a method, see the classes for the arguments."""
+    if method == "drpm":
+        return PartitionSharing(latent_dim, gradient)
+    if method == "hg":
+        return HypergeometricSharing(latent_dim, gamma)
+    return AdaSharing(latent_dim) if method == "ada" else LabelSharing(latent_dim)

@@ -1,0 +1,87 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training of DRPM-VAE and of the methods that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from models.data import FactorImages, SharedFactors
+from models.vae.config import Config
+from models.vae.model import PairGuide, PairModel
+from models.vae.networks import Decoder, Encoder
+from models.vae.sharing import Method, make_sharing
+from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO, temperature
+
+__all__ = ["PairBatches", "PairTraining"]
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """Batches of new pairs of images, as many as an epoch has steps.
+
+    Attributes:
+        data: The images.
+        n_shared: Number of factors that the images of a pair share.
+        shared_factors: Which ones.
+        batch_size: Pairs of a batch.
+        steps: Number of batches.
+    """
+
+    data: FactorImages
+    n_shared: int
+    shared_factors: SharedFactors
+    batch_size: int
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for _ in range(self.steps):
+            yield self.data.sample_pair(self.n_shared, self.batch_size, self.shared_factors).images
+
+
+class PairTraining(LightningModule):
+    """Minimises the negative ELBO per pair with Adam.
+
+    Args:
+        config: Settings of the run.
+        method: How dims become shared.
+        image_shape: Channels, height and width.
+    """
+
+    def __init__(self, config: Config, method: Method, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.learning_rate = config.learning_rate
+        self.average = config.average
+        self.annealing = ExponentialAnnealing(
+            1.0, 0.5, steps=config.epochs * config.steps_per_epoch
+        )
+        width, features, latent_dim = config.width, config.num_features, config.latent_dim
+        self.encoder = Encoder(image_shape, width, features, latent_dim)
+        self.decoder = Decoder(latent_dim, features, width, image_shape)
+        self.sharing = make_sharing(method, latent_dim, config.gamma, config.gradient)
+        elbo = TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta)
+        self.objective = elbo(
+            PairModel(self.decoder, self.sharing, config.beta, config.shared_latents),
+            PairGuide(
+                self.encoder, self.sharing, config.beta, config.shared_latents, config.average
+            ),
+        )
+
+    def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
+        """Give the loss of a batch ``(B, 2, C, H, W)`` at the temperature of the step."""
+        with temperature(self.annealing(self.global_step)):
+            loss = self.objective(images) / len(images)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), self.learning_rate)
