@@ -61,6 +61,8 @@ class Config(RunSettings):
     """How two posteriors become one: means of means and variances, or product of densities."""
     shared_latents: SharedLatents = "once"
     """Whether a shared dim is one variable of both views or, as in the paper, one per view."""
+    prior_log_odds: float = 0.0
+    """Log weight of shared dims relative to the others in the prior of HG-VAE and DRPM-VAE."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"

@@ -61,7 +61,7 @@ class PairModel(PyroModule):
     def forward(self, images: Tensor) -> None:
         """Sample the sites of the sharing, ``z`` ``(B, 2, d)`` and ``x`` ``(B, 2, C, H, W)``."""
         with pyro.plate("pairs", len(images)):
-            shared = self.sharing.prior(images)
+            shared = self.sharing.prior()
             zero = images.new_zeros(2, self.sharing.latent_dim)
             with poutine.scale(scale=0.5 * self.beta):
                 prior = pair_normal(zero, zero + 1, shared, self.shared_latents)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import pyro
 import pyro.distributions as dist
+import torch
 import torch.nn.functional as F
 from pyro import poutine
 from pyro.nn import PyroModule
@@ -46,9 +47,12 @@ class Sharing(PyroModule):
         latent_dim: Number ``d`` of dims.
     """
 
+    equal: Tensor
+
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.register_buffer("equal", torch.zeros(latent_dim))
 
     @abstractmethod
     def forward(self, divergence: Tensor) -> Tensor:
@@ -62,8 +66,8 @@ class Sharing(PyroModule):
         """
 
     @abstractmethod
-    def prior(self, like: Tensor) -> Tensor:
-        """Sample the sites of the model, on the device of a tensor; indicators ``(B, d)``."""
+    def prior(self) -> Tensor:
+        """Sample the sites of the model; indicators ``(B, d)``."""
 
     @abstractmethod
     def mode(self, divergence: Tensor) -> Tensor:
@@ -74,28 +78,34 @@ class PartitionSharing(Sharing):
     r"""DRPM-VAE: a random partition into independent and shared dims.
 
     .. math::
-        \log \omega &= W \, \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \
+        \log \omega &= W \, \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \\
         Y &\sim \mathrm{DRPM}(\omega, s)
 
     Subset 1 takes the dims that come first, those of high divergence, and is the independent one.
-    The prior has equal scores and equal weights.
+    The prior has equal scores.
 
     Args:
         latent_dim: Number ``d`` of dims.
+        prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gradient: Gradient of the sampled partitions, see :class:`~pyro_drpm.DRPM`.
     """
 
-    def __init__(self, latent_dim: int, gradient: Gradient = "flow") -> None:
+    prior_log_omega: Tensor
+
+    def __init__(
+        self, latent_dim: int, prior_log_odds: float = 0.0, gradient: Gradient = "flow"
+    ) -> None:
         super().__init__(latent_dim)
         self.weights = _weights(latent_dim)
+        self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gradient = gradient
 
     def forward(self, divergence: Tensor) -> Tensor:
         return pyro.sample("Y", self.partition(divergence))[..., 1, :]
 
-    def prior(self, like: Tensor) -> Tensor:
-        equal = like.new_zeros(2), like.new_zeros(self.latent_dim)
-        return pyro.sample("Y", DRPM(log_omega=equal[0], log_s=equal[1]))[..., 1, :]
+    def prior(self) -> Tensor:
+        partition = DRPM(log_omega=self.prior_log_omega, log_s=self.equal)
+        return pyro.sample("Y", partition)[..., 1, :]
 
     def mode(self, divergence: Tensor) -> Tensor:
         return self.partition(divergence).mode[..., 1, :]
@@ -109,9 +119,8 @@ class PartitionSharing(Sharing):
 class _OrderedSharing(Sharing):
     """Shares the dims of lowest divergence. Before the views are seen, any subset is as good."""
 
-    def prior(self, like: Tensor) -> Tensor:
-        either = dist.Bernoulli(logits=like.new_zeros(self.latent_dim))
-        return pyro.sample("shared", either.to_event(1))
+    def prior(self) -> Tensor:
+        return pyro.sample("shared", dist.Bernoulli(logits=self.equal).to_event(1))
 
     def _shared(self, indicators: Tensor) -> Tensor:
         return pyro.sample("shared", dist.Delta(indicators, event_dim=1))
@@ -129,6 +138,9 @@ class LabelSharing(_OrderedSharing):
 
 class AdaSharing(_OrderedSharing):
     """Ada-VAE: shared are the dims below the middle of the lowest and the highest divergence.
+
+    Its authors take twice the divergence of the first view from the second; here it is the mean of
+    both directions, as for all other methods.
 
     References:
         Locatello, F. et al.: Weakly-supervised disentanglement without compromises. ICML 2020.
@@ -154,6 +166,7 @@ class HypergeometricSharing(_OrderedSharing):
 
     Args:
         latent_dim: Number ``d`` of dims.
+        prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gamma: Weight of the terms of the sizes in the ELBO.
 
     References:
@@ -161,9 +174,12 @@ class HypergeometricSharing(_OrderedSharing):
         differentiable hypergeometric distribution. ICLR 2023.
     """
 
-    def __init__(self, latent_dim: int, gamma: float = 1.0) -> None:
+    prior_log_omega: Tensor
+
+    def __init__(self, latent_dim: int, prior_log_odds: float = 0.0, gamma: float = 1.0) -> None:
         super().__init__(latent_dim)
         self.weights = _weights(latent_dim)
+        self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gamma = gamma
 
     def forward(self, divergence: Tensor) -> Tensor:
@@ -171,11 +187,12 @@ class HypergeometricSharing(_OrderedSharing):
             sizes = pyro.sample("sizes", self.sizes(divergence))
         return self._shared(shared_below(sizes[..., 0], divergence))
 
-    def prior(self, like: Tensor) -> Tensor:
-        equal = MultivariateFisherHypergeometric(self.latent_dim, log_omega=like.new_zeros(2))
+    def prior(self) -> Tensor:
+        log_omega = self.prior_log_omega
+        sizes = MultivariateFisherHypergeometric(self.latent_dim, log_omega=log_omega)
         with poutine.scale(scale=self.gamma):
-            pyro.sample("sizes", equal)
-        return super().prior(like)
+            pyro.sample("sizes", sizes)
+        return super().prior()
 
     def mode(self, divergence: Tensor) -> Tensor:
         return shared_below(self.sizes(divergence).mode[..., 0], divergence)
@@ -212,10 +229,12 @@ def _weights(latent_dim: int) -> nn.Linear:
     return weights
 
 
-def make_sharing(method: Method, latent_dim: int, gamma: float, gradient: Gradient) -> Sharing:
+def make_sharing(
+    method: Method, latent_dim: int, prior_log_odds: float, gamma: float, gradient: Gradient
+) -> Sharing:
     """Give the sharing of a method, see the classes for the arguments."""
     if method == "drpm":
-        return PartitionSharing(latent_dim, gradient)
+        return PartitionSharing(latent_dim, prior_log_odds, gradient)
     if method == "hg":
-        return HypergeometricSharing(latent_dim, gamma)
+        return HypergeometricSharing(latent_dim, prior_log_odds, gamma)
     return AdaSharing(latent_dim) if method == "ada" else LabelSharing(latent_dim)

@@ -67,7 +67,9 @@ class PairTraining(LightningModule):
         width, features, latent_dim = config.width, config.num_features, config.latent_dim
         self.encoder = Encoder(image_shape, width, features, latent_dim)
         self.decoder = Decoder(latent_dim, features, width, image_shape)
-        self.sharing = make_sharing(method, latent_dim, config.gamma, config.gradient)
+        self.sharing = make_sharing(
+            method, latent_dim, config.prior_log_odds, config.gamma, config.gradient
+        )
         elbo = TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta)
         self.objective = elbo(
             PairModel(self.decoder, self.sharing, config.beta, config.shared_latents),

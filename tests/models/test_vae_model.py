@@ -216,7 +216,7 @@ def test_latents_per_view_are_plain_normals() -> None:
 
 
 def sharing_of(method: Method, latent_dim: int = D, gradient: Gradient = "flow") -> Any:
-    sharing = make_sharing(method, latent_dim, GAMMA, gradient).double()
+    sharing = make_sharing(method, latent_dim, 0.0, GAMMA, gradient).double()
     for parameter in sharing.parameters():
         nn.init.normal_(parameter)
     return sharing
@@ -293,7 +293,7 @@ def test_drpm_partitions_the_dims() -> None:
 def test_drpm_makes_the_farthest_dims_independent() -> None:
     # Scores so far apart that no noise can change their order.
     divergence = torch.tensor([1e-6, 1e6, 1.0, 1e12]).double().expand(100, -1)
-    sharing = make_sharing("drpm", D, GAMMA, "flow").double()
+    sharing = make_sharing("drpm", D, 0.0, GAMMA, "flow").double()
     shared = sharing(divergence)
     by_number = {int(row.sum()): row.tolist() for row in shared}
     assert by_number == {
@@ -486,7 +486,7 @@ def test_training_shares_the_dims_of_equal_views_and_few_of_different_ones(
         shades = torch.stack([first, first if in_common else second], 1)
         return shades.repeat_interleave(64, -1).unflatten(-1, shape)
 
-    sharing = make_sharing("drpm", D, gamma=0.25, gradient="flow")
+    sharing = make_sharing("drpm", D, prior_log_odds=0.0, gamma=0.25, gradient="flow")
     encoder = LinearEncoder(math.prod(shape), D)
     objective = TracePartition_ELBO(gamma=0.25, delta=0.01)(
         PairModel(LinearDecoder(D, shape), sharing), PairGuide(encoder, sharing)

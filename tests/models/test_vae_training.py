@@ -294,7 +294,7 @@ def perfect_training(method: Method = "ada") -> PairTraining:
     stub = SimpleNamespace(
         encoder=encoder,
         decoder=decoder,
-        sharing=make_sharing(method, 4, 1.0, "flow"),
+        sharing=make_sharing(method, 4, 0.0, 1.0, "flow"),
         average="gvae",
         parameters=lambda: iter([torch.zeros(())]),
     )
