@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from collections.abc import Sequence
 
-from joblib import Parallel, delayed
-
-from models.cli import one_line_errors, parse_settings, training_session
-from models.curves import Curves, draw_curves, write_curves
+from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
+from models.jobs import list_files, run_jobs, save_curves
 from models.runs import prepare_run
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
-from models.vae.experiment import Job, all_jobs, run_job
+from models.vae.experiment import all_jobs, run_job
 from models.vae.figures import save_estimates
 from models.vae.train import PairTraining
 
@@ -41,15 +38,10 @@ def main(args: Sequence[str] | None = None) -> None:
             stages=config.methods,
             results=(TABLE, FIGURE),
         )
-    outcomes = Parallel(n_jobs=config.jobs)(delayed(_run)(config, job) for job in jobs)
-    results = [result for result, _ in outcomes]
-    save_curves(config, jobs, [curves for _, curves in outcomes])
-    report(config, results)
-
-
-def _run(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
-    with training_session():
-        return run_job(config, job)
+    outcomes = run_jobs(run_job, config, jobs, config.jobs)
+    save_curves(config.out, jobs, [curves for _, curves in outcomes])
+    report(config, [result for result, _ in outcomes])
+    print(list_files(config.out, jobs))
 
 
 def check_data(config: Config) -> None:
@@ -66,18 +58,8 @@ def check_data(config: Config) -> None:
     PairTraining(config, config.methods[0], data.image_shape)
 
 
-def save_curves(config: Config, jobs: list[Job], curves: list[dict[str, list[float]]]) -> None:
-    """Write and draw the learning curves of every repetition."""
-    by_repetition: dict[str, Curves] = defaultdict(dict)
-    for job, metrics in zip(jobs, curves, strict=True):
-        by_repetition[job.repetition][job.method] = metrics
-    for repetition, stages in by_repetition.items():
-        write_curves(config.out / repetition / "curves.csv", stages)
-        draw_curves(config.out / repetition / "curves.png", stages)
-
-
 def report(config: Config, results: list[Result]) -> None:
-    """Print both tables, save every score, draw figure 3, and tell where the files are."""
+    """Print both tables, save every score, and draw figure 3."""
     with (config.out / TABLE).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "n_shared", "seed", *Scores._fields))
@@ -89,6 +71,3 @@ def report(config: Config, results: list[Result]) -> None:
     print("\nEstimated number of shared factors, and its squared error\n")
     print(estimate_table(results))
     print(f"\nscores       {config.out / TABLE}\nfigure       {config.out / FIGURE}")
-    for pattern, kind in (("*.ckpt", "checkpoint"), ("*.png", "figure")):
-        for path in sorted(config.out.glob(f"n_shared-*/seed-*/{pattern}")):
-            print(f"{kind:<13}{path}")
