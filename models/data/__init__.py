@@ -6,6 +6,9 @@
 from models.data.factor_datasets import FactorDatasetName, load_factor_images
 from models.data.factors import FactorImages, ImagePair, SharedFactors
 from models.data.images import DatasetName, ImageData, load_images
+from models.data.multi_digits import make_multi_digits
+from models.data.multi_task import MultiTaskData
+from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
 
 __all__ = [
     "DatasetName",
@@ -13,7 +16,11 @@ __all__ = [
     "FactorImages",
     "ImageData",
     "ImagePair",
+    "MultiTaskData",
+    "MultiTaskDatasetName",
     "SharedFactors",
     "load_factor_images",
     "load_images",
+    "load_multi_task",
+    "make_multi_digits",
 ]
