@@ -1,0 +1,107 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Command line of DRPM-MTL."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from models.cli import one_line_errors, parse_settings
+from models.jobs import list_files, run_jobs, save_curves
+from models.mtl.config import PRESETS, Config
+from models.mtl.experiment import Result, all_jobs, load_data, run_job
+from models.mtl.figures import save_noise_figure
+from models.runs import prepare_run
+from models.tables import format_table, mean_and_std
+
+__all__ = ["main"]
+
+NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE = "figure4.csv", "figure4.png", "table6.csv"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the experiment; a bad argument or file ends it with one line and exit code 2."""
+    with one_line_errors():
+        config = parse_settings("python -m models.mtl", PRESETS, args)
+        jobs = all_jobs(config)
+        for job in {job.condition: job for job in jobs}.values():
+            load_data(config, job)
+        prepare_run(
+            config.out,
+            config.to_json(),
+            config.resume,
+            repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
+            stages=config.methods,
+            results=(NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE),
+        )
+    outcomes = run_jobs(run_job, config, jobs, config.jobs)
+    save_curves(config.out, jobs, [curves for _, curves in outcomes])
+    report = report_attributes if config.dataset == "celeba" else report_noise
+    report(config, [result for result, _ in outcomes])
+    print(list_files(config.out, jobs))
+
+
+def report_noise(config: Config, results: Sequence[Result]) -> None:
+    """Print and save the scores for each noise ratio, and draw figure 4."""
+    path, figure = config.out / NOISE_TABLE, config.out / NOISE_FIGURE
+    header = ("method", "alpha", "seed", "epochs")
+    names = [f"{kind}_{task}" for kind in ("accuracy", "size") for task in ("left", "right")]
+    _write_csv(
+        path,
+        ("dataset", *header, *names),
+        (
+            (config.dataset, *r.job, config.epochs, *r.scores.accuracies, *r.scores.sizes)
+            for r in results
+        ),
+    )
+    save_noise_figure(figure, results)
+    print(f"\n{config.dataset}, test images, {config.seeds} seed(s)\n")
+    print(format_table(("", "left", "right", "mean", "left size", "right size"), _rows(results)))
+    print(f"\nscores       {path}\nfigure       {figure}")
+
+
+def report_attributes(config: Config, results: Sequence[Result]) -> None:
+    """Print and save the scores of all attributes of CelebA, table 6."""
+    path = config.out / ATTRIBUTE_TABLE
+    header = ("dataset", "method", "num_tasks", "seed", "epochs", "task", "accuracy", "size")
+    _write_csv(
+        path,
+        header,
+        (
+            (config.dataset, *r.job, config.epochs, *of_task)
+            for r in results
+            for of_task in zip(r.task_names, *r.scores, strict=True)
+        ),
+    )
+    print(f"\n{config.dataset}, test images, {config.seeds} seed(s)\n")
+    for condition in config.num_tasks:
+        of_condition = [r for r in results if r.job.condition == condition]
+        print(format_table(("", *config.methods), _attribute_rows(of_condition, config)) + "\n")
+    print(f"scores       {path}")
+
+
+def _rows(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
+    for condition, method in sorted({(r.job.condition, r.job.method) for r in results}):
+        scores = [r.scores for r in results if r.job[:2] == (method, condition)]
+        left, right = zip(*(s.accuracies for s in scores), strict=True)
+        left_size, right_size = zip(*(s.sizes for s in scores), strict=True)
+        means = [s.mean_accuracy for s in scores]
+        columns = (left, right, means, left_size, right_size)
+        yield f"{method} {condition}", *map(mean_and_std, columns)
+
+
+def _attribute_rows(results: Sequence[Result], config: Config) -> Iterator[tuple[str, ...]]:
+    by_method = [[r.scores for r in results if r.job.method == m] for m in config.methods]
+    for task, name in enumerate(results[0].task_names):
+        yield name, *(mean_and_std([s.accuracies[task] for s in scores]) for scores in by_method)
+    yield "mean", *(mean_and_std([s.mean_accuracy for s in scores]) for scores in by_method)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,83 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Settings of a run of DRPM-MTL, with the defaults of each dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.data import MultiTaskDatasetName
+from models.mtl.shares import PartitionKind
+from models.settings import RunSettings
+
+__all__ = ["PRESETS", "Config", "Method"]
+
+Method = Literal["uls", "drpm"]
+
+
+@dataclass(frozen=True)
+class Config(RunSettings):
+    """Train DRPM-MTL and its baseline ULS on images with several labels.
+
+    Defaults depend on the dataset: "--dataset celeba --help" shows those of CelebA.
+    """
+
+    dataset: MultiTaskDatasetName = "multi-digits"
+    """Pairs of overlapping digits, of scikit-learn's or of MNIST, or the attributes of CelebA."""
+    data_dir: Path | None = None
+    """Directory of the files of MNIST, downloaded if not given, or of CelebA."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Methods to compare."""
+    noise_ratios: tuple[float, ...] = (0.0, 0.3, 0.6, 0.8)
+    """Shares of the right digit's pixels that are set to zero; every method is trained for each."""
+    num_tasks: tuple[int, ...] = (10, 20)
+    """Numbers of attributes of CelebA; every method is trained for each."""
+    jobs: int = 1
+    """Number of trainings that run at once, each in a process of its own."""
+
+    epochs: int = 200
+    """Epochs of every training."""
+    batch_size: int = 256
+    """Images of a step."""
+    learning_rate: float = 5e-4
+    """Learning rate (Adam)."""
+    num_features: int = 50
+    """Neurons of the layer that is partitioned."""
+    partition: PartitionKind = "mode"
+    """Partition of DRPM-MTL: without noise and hard, without noise and relaxed, or sampled."""
+    size_weight: float = 0.0
+    """Weight of the penalty of large subsets."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("jobs", "epochs", "batch_size", "learning_rate", "num_features")
+        self.require_non_negative("size_weight")
+        for name in ("methods", "noise_ratios", "num_tasks"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must hold different values, but is {values}")
+
+
+PRESETS: dict[str, Config] = {
+    "multi-digits": Config(
+        out=Path("runs/mtl/multi-digits"), epochs=60, batch_size=64, learning_rate=1e-3
+    ),
+    "multi-mnist": Config(
+        out=Path("runs/mtl/multi-mnist"),
+        dataset="multi-mnist",
+        noise_ratios=tuple(tenths / 10 for tenths in range(10)),
+    ),
+    "celeba": Config(
+        out=Path("runs/mtl/celeba"),
+        dataset="celeba",
+        epochs=50,
+        batch_size=128,
+        learning_rate=1e-4,
+        num_features=64,
+        size_weight=0.015,
+    ),
+}
+"""Defaults of every dataset; those of MNIST and CelebA are the paper's."""

@@ -1,0 +1,99 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""One training of one method, and its evaluation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyro
+
+from models.data import MultiTaskData, load_multi_task
+from models.mtl.config import Config, Method
+from models.mtl.evaluate import Scores, score
+from models.mtl.train import TaskTraining
+from models.stages import ShuffledBatches, Stage, derive_seed
+
+__all__ = ["Job", "Result", "all_jobs", "load_data", "run_job"]
+
+
+class Job(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        method: Which neurons a task reads.
+        condition: Noise ratio of the right digit, or number of attributes of CelebA.
+        seed: Seed of the repetition.
+    """
+
+    method: Method
+    condition: float
+    seed: int
+
+    @property
+    def repetition(self) -> str:
+        """Name of the directory, which the methods have in common."""
+        return f"condition-{self.condition}/seed-{self.seed}"
+
+
+class Result(NamedTuple):
+    """The scores of one training.
+
+    Attributes:
+        job: What was trained.
+        task_names: Names of the tasks.
+        scores: Accuracies and sizes.
+    """
+
+    job: Job
+    task_names: tuple[str, ...]
+    scores: Scores
+
+
+def all_jobs(config: Config) -> list[Job]:
+    """Give all trainings of a run."""
+    conditions = config.num_tasks if config.dataset == "celeba" else config.noise_ratios
+    return [
+        Job(method, condition, seed)
+        for seed in config.all_seeds
+        for condition in conditions
+        for method in config.methods
+    ]
+
+
+def load_data(config: Config, job: Job) -> MultiTaskData:
+    """Load or make the images of a job.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or the condition out of range.
+    """
+    if config.dataset == "celeba":
+        return load_multi_task("celeba", config.data_dir, num_tasks=int(job.condition))
+    return load_multi_task(
+        config.dataset, config.data_dir, noise_ratio=job.condition, seed=job.seed
+    )
+
+
+def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
+    """Train or resume, and evaluate.
+
+    Returns:
+        The scores, and the learning curves.
+    """
+    data = load_data(config, job)
+    pyro.set_rng_seed(derive_seed(job.seed, "networks"))
+    training = TaskTraining(config, job.method, data)
+    stage = Stage(
+        job.method,
+        config.out / job.repetition,
+        job.seed,
+        config.epochs,
+        config.checkpoint_every,
+        config.device,
+        title=f"condition {job.condition}",
+    )
+    batches = ShuffledBatches((data.train_images, data.train_labels), config.batch_size)
+    curves = stage.fit(training, batches)
+    training.to(config.torch_device)
+    return Result(job, data.task_names, score(training, data)), curves

@@ -1,0 +1,70 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training of DRPM-MTL and of its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch import LightningModule
+from pyro.infer import Trace_ELBO
+from torch import Tensor, nn
+
+from models.data import MultiTaskData
+from models.mtl.config import Config, Method
+from models.mtl.model import TaskGuide, TaskModel
+from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
+from models.mtl.shares import AllNeurons, Partition, Shares
+from pyro_drpm.infer import ExponentialAnnealing
+
+__all__ = ["TaskTraining"]
+
+
+class TaskTraining(LightningModule):
+    """Minimises the mean of the tasks' negative log-likelihoods per image with Adam.
+
+    The temperature of the partition falls from 1 to 0.5 over the training.
+
+    Args:
+        config: Settings of the run.
+        method: Which neurons a task reads.
+        data: The images.
+    """
+
+    def __init__(self, config: Config, method: Method, data: MultiTaskData) -> None:
+        super().__init__()
+        self.learning_rate = config.learning_rate
+        self.normalize: Callable[[Tensor], Tensor] = data.normalize
+        num_steps = config.epochs * -(-len(data.train_images) // config.batch_size)
+        self.annealing = ExponentialAnnealing(1.0, 0.5, steps=num_steps)
+        self.shares = _make_shares(config, method, data)
+        heads = [Head(config.num_features, data.num_classes) for _ in data.task_names]
+        encoder = _make_encoder(config)
+        self.model = TaskModel(encoder, heads, self.shares, config.size_weight)
+        self.objective = Trace_ELBO()(self.model, TaskGuide(self.shares))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Give the loss of a batch of images ``(B, C, H, W)`` and labels ``(B, T)``."""
+        images, labels = batch
+        self.shares.temperature = self.annealing(self.global_step)
+        loss = self.objective(self.normalize(images), labels) / len(images)
+        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), self.learning_rate)
+
+
+def _make_shares(config: Config, method: Method, data: MultiTaskData) -> Shares:
+    num_tasks, num_features = len(data.task_names), config.num_features
+    if method == "uls":
+        return AllNeurons(num_tasks, num_features)
+    encoder = _make_encoder(config)
+    return Partition(encoder, num_features, num_tasks, num_features, config.partition)
+
+
+def _make_encoder(config: Config) -> nn.Module:
+    family = ResNetEncoder if config.dataset == "celeba" else LeNetEncoder
+    return family(config.num_features)
