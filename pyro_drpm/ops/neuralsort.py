@@ -113,12 +113,19 @@ def neural_sort_band(
         ``i + m - h`` and is 0 where there is none.
     """
     falls = _falls(ordered.double())
-    width, pad = 2 * half_width + 1, (half_width, half_width)
-    slope = F.pad(falls.slope, pad).unfold(-1, width, 1)[..., rows, :]
-    column = F.pad(falls.column, pad, value=math.inf).unfold(-1, width, 1)[..., rows, :]
-    index = torch.arange(ordered.shape[-1], dtype=slope.dtype, device=slope.device)[rows, None]
-    fall = torch.addcmul(column, index, slope, value=-1) + falls.row[..., rows, None]
-    return (-fall / temperature).to(dtype).softmax(-1)
+    near = _Falls(
+        column=_windows(falls.column, half_width, beyond=math.inf)[..., rows, :],
+        slope=_windows(falls.slope, half_width)[..., rows, :],
+        row=falls.row[..., rows],
+    )
+    return near.softmax(_indices(falls.row)[rows], temperature, dtype)
+
+
+def _all_rows(ordered: Tensor, temperature: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """The relaxed permutation matrix, columns in sorted order, ``(*batch, n, n)``."""
+    falls = _falls(ordered.double())
+    every = _Falls(falls.column.unsqueeze(-2), falls.slope.unsqueeze(-2), falls.row)
+    return every.softmax(_indices(falls.row), temperature, dtype)
 
 
 class _Falls(NamedTuple):
@@ -130,18 +137,26 @@ class _Falls(NamedTuple):
 
     def at(self, rows: slice, columns: slice) -> Tensor:
         """Falls of the pairs of a row and a column."""
-        n = self.row.shape[-1]
-        index = torch.arange(n, dtype=self.slope.dtype, device=self.slope.device)[rows]
+        index = _indices(self.row)[rows]
         return self.column[..., columns] - index * self.slope[..., columns] + self.row[..., rows]
+
+    def softmax(self, index: Tensor, temperature: Tensor | float, dtype: torch.dtype) -> Tensor:
+        """Rows of the given indices, each with the columns in the last dimension."""
+        falling = torch.addcmul(self.column, index.unsqueeze(-1), self.slope, value=-1)
+        return (-(falling + self.row.unsqueeze(-1)) / temperature).to(dtype).softmax(-1)
 
 
 def _falls(ordered: Tensor) -> _Falls:
     gaps = ordered[..., :-1] - ordered[..., 1:]
-    index = torch.arange(ordered.shape[-1], dtype=gaps.dtype, device=gaps.device)
+    index = _indices(ordered)
     distance = F.pad(gaps.cumsum(-1), (1, 0))
     moment = F.pad((index[:-1] * gaps).cumsum(-1), (1, 0))
     row = (2 * index - 1) * distance - 2 * moment
     return _Falls(column=2 * moment + distance, slope=2 * distance, row=row)
+
+
+def _indices(x: Tensor) -> Tensor:
+    return torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 @overridable
@@ -214,12 +229,12 @@ def permute_relaxed(alpha: Tensor, scores: Tensor, temperature: Tensor | float) 
 def _band_product(
     alpha: Tensor, ordered: Tensor, temperature: Tensor | float, half_width: int
 ) -> Tensor:
+    n = ordered.shape[-1]
+    if 2 * half_width + 1 >= n:
+        return alpha @ _all_rows(ordered, temperature, alpha.dtype)
     band = neural_sort_band(ordered, temperature, half_width, dtype=alpha.dtype)
-    n, width = band.shape[-2:]
-    columns = _by_column(band.reshape(-1, n, width))[:, half_width : half_width + n].reshape(
-        band.shape
-    )
-    windows = F.pad(alpha, (half_width, half_width)).unfold(-1, width, 1)
+    columns = _by_column(band)[..., half_width : half_width + n, :]
+    windows = _windows(alpha, half_width)
     return torch.stack([(w * columns).sum(-1) for w in windows.unbind(-3)], -2)
 
 
@@ -235,10 +250,38 @@ def _band_gradient(
     ordered, subset = ordered.reshape(-1, n), subset.reshape(-1, n)
     grad = grad.reshape(-1, *grad.shape[-2:])
     half_width = band_half_width(ordered, temperature, torch.finfo(grad.dtype).eps)
-    width = 2 * half_width + 1
-    windows = F.pad(grad, (half_width, half_width)).unfold(-1, width, 1)  # (B, K, n, width)
-    offset = torch.arange(-half_width, half_width + 1, dtype=grad.dtype, device=grad.device)
-    weights = torch.stack([torch.ones_like(offset), 2 * offset], -1)
+    if 2 * half_width + 1 >= n:
+        sums = _sums_of_all(grad, subset, ordered, temperature)
+    else:
+        sums = _sums_in_band(grad, subset, ordered, temperature, half_width)
+    column_sum, moment = sums.unbind(-1)
+    before = column_sum.cumsum(-1)
+    after = before[..., -1:] - before
+    return ((moment + before - column_sum - after) / temperature).view(shape)
+
+
+def _sums_of_all(
+    grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
+) -> Tensor:
+    """``H_j`` and ``sum_i 2 (j - i) G_ij`` from the whole matrix, shape ``(B, n, 2)``."""
+    n = ordered.shape[-1]
+    sums, index = [], _indices(grad)
+    for batch in torch.arange(len(ordered), device=ordered.device).split(max(1, _CHUNK // n**2)):
+        matrix = _all_rows(ordered[batch], temperature, grad.dtype)
+        slopes = grad[batch[:, None], subset[batch]]
+        slopes = matrix * (slopes - (matrix * slopes).sum(-1, keepdim=True))
+        column_sum = slopes.sum(-2)
+        sums.append(torch.stack([column_sum, 2 * (index * column_sum - index @ slopes)], -1))
+    return torch.cat(sums).to(ordered.dtype)
+
+
+def _sums_in_band(
+    grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float, half_width: int
+) -> Tensor:
+    """The same from a narrow band."""
+    n, width = ordered.shape[-1], 2 * half_width + 1
+    windows = _windows(grad, half_width)  # (B, K, n, width)
+    offset = torch.arange(half_width, -half_width - 1, -1, dtype=grad.dtype, device=grad.device)
     sums = ordered.new_zeros(*ordered.shape, 2)
     place = torch.arange(max(n, len(ordered)), device=ordered.device)
     for batch, rows in _chunks(len(ordered), n, width):
@@ -247,29 +290,76 @@ def _band_gradient(
         band = neural_sort_band(
             ordered[batch, near], temperature, half_width, local, dtype=grad.dtype
         )
-        grad_band = windows[place[batch, None], subset[batch, rows], place[rows]]
-        grad_band = band * (grad_band - (band * grad_band).sum(-1, keepdim=True))
+        slopes = windows[place[batch, None], subset[batch, rows], place[rows]]
+        slopes = band * (slopes - (band * slopes).sum(-1, keepdim=True))
         first = near.start - rows.start + half_width
-        columns = _by_column(grad_band) @ weights.flip(0)
-        sums[batch, near] += columns[:, first : first + near.stop - near.start]
-    column_sum, moment = sums.unbind(-1)
-    before = column_sum.cumsum(-1)
-    after = before[..., -1:] - before
-    return ((moment + before - column_sum - after) / temperature).view(shape)
+        columns = _by_column(slopes)[:, first : first + near.stop - near.start]
+        # Not a product of matrices, for which every row would be copied alone.
+        sums[batch, near] += torch.stack([columns.sum(-1), (2 * offset * columns).sum(-1)], -1)
+    return sums
+
+
+def _windows(x: Tensor, half_width: int, beyond: float = 0.0) -> Tensor:
+    """What lies within the half-width of each place, ``(*batch, n, 2 h + 1)``, a view."""
+    padded = F.pad(x, (half_width, half_width), value=beyond)
+    result: Tensor = _Unfold.apply(padded, 2 * half_width + 1)
+    return result
+
+
+class _Unfold(torch.autograd.Function):
+    """``Tensor.unfold`` with a gradient that does not scatter, and is ten times as fast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, width: int) -> Tensor:
+        return x.unfold(-1, width, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _by_column(grads[0]).sum(-1), None
 
 
 def _by_column(band: Tensor) -> Tensor:
-    """A band ``(B, rows, 2 h + 1)`` read along its antidiagonals, ``(B, rows + 2 h, 2 h + 1)``.
+    """A band ``(*batch, rows, 2 h + 1)`` read along its antidiagonals.
 
-    Entry ``m`` of line ``c`` is the band's entry in row ``c - 2 h + m`` and place ``2 h - m``, zero
-    where there is no such row.
+    Entry ``m`` of line ``c`` of the result, of shape ``(*batch, rows + 2 h, 2 h + 1)``, is the
+    band's entry in row ``c - 2 h + m`` and place ``2 h - m``, zero where there is no such row.
     """
-    reach = band.shape[-1] - 1
-    padded = F.pad(band, (0, 0, reach, reach))
-    lines = band.shape[-2] + reach
-    size = (len(band), lines, reach + 1)
-    stride = (padded.stride(0), reach + 1, reach)
-    return padded.as_strided(size, stride, reach)
+    result: Tensor = _ByColumn.apply(band)
+    return result
+
+
+class _ByColumn(torch.autograd.Function):
+    """Its gradient reads along diagonals, where that of ``as_strided`` would scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, band: Tensor) -> Tensor:
+        *batch, rows, width = band.shape
+        lines = band.new_zeros(*batch, rows + width - 1, width)
+        _by_row(lines).copy_(band)
+        return lines
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _ByRow.apply(grads[0])
+
+
+class _ByRow(torch.autograd.Function):
+    """The adjoint of :class:`_ByColumn`; with it every derivative stays in the pair."""
+
+    @staticmethod
+    def forward(ctx: Any, lines: Tensor) -> Tensor:
+        return _by_row(lines.contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _ByColumn.apply(grads[0])
+
+
+def _by_row(lines: Tensor) -> Tensor:
+    """A view of contiguous lines: place ``p`` of row ``r`` is ``2 h - p`` of line ``r + p``."""
+    reach = lines.shape[-1] - 1
+    size = (*lines.shape[:-2], lines.shape[-2] - reach, reach + 1)
+    return lines.as_strided(size, (*lines.stride()[:-2], reach + 1, reach), reach)
 
 
 def _chunks(batch: int, n: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -131,11 +131,10 @@ def relaxed_boundaries(
     soft = (torch.where(possible, logits, -math.inf) / temperature).softmax(-1)
 
     n = law.total
-    boundary = soft.new_zeros(*soft.shape[:-2], n)  # law of c_k below n
-    boundary[..., 0] = 1.0
+    boundary = soft.new_ones(*soft.shape[:-2], 1)  # law of c_0 = 0
     rows = [soft.new_zeros(*soft.shape[:-2], 0, n)]  # a single subset has no boundary
-    for k in range(soft.shape[-2]):
-        total = convolve(boundary, soft[..., k, :])
+    for k, count in enumerate(soft.unbind(-2)):
+        total = convolve(boundary, count)
         start = law.mass_start[..., k].expand(total.shape[:-1])
         boundary = slice_with_zeros(total, -start, n)
         rows.append(1 - boundary.cumsum(-1).unsqueeze(-2))  # P(c_k >= i) = 1 - P(c_k <= i - 1)
