@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import joblib
 import pyro
@@ -38,6 +37,14 @@ from models.vae.model import PairGuide, PairModel
 from models.vae.sharing import Method, make_sharing
 from models.vae.train import PairTraining
 from pyro_drpm.infer import TracePartition_ELBO, temperature
+from tests.models.training_checks import (
+    Killed,
+    error_line,
+    kill_in,
+    one_thread,
+    read_csv,
+    read_curves,
+)
 
 TINY = (
     *("--image-size", "16", "--width", "4", "--num-features", "16", "--latent-dim", "4"),
@@ -52,17 +59,11 @@ def run(out: Path, *args: str) -> None:
 
 
 def read_table(out: Path) -> list[dict[str, str]]:
-    with (out / "table2.csv").open() as file:
-        return list(csv.DictReader(file))
+    return read_csv(out / "table2.csv")
 
 
-def read_curves(out: Path, n_shared: int) -> dict[str, list[str]]:
-    """Losses of every method, digit by digit."""
-    curves: dict[str, list[str]] = {}
-    with (out / f"n_shared-{n_shared}" / "seed-0" / "curves.csv").open() as file:
-        for row in csv.DictReader(file):
-            curves.setdefault(row["stage"], []).append(row["value"])
-    return curves
+def curves_of(out: Path, n_shared: int) -> dict[str, list[str]]:
+    return read_curves(out / f"n_shared-{n_shared}" / "seed-0")
 
 
 def assert_same(out: Path, reference: Path, n_shared: int, methods: tuple[str, ...]) -> None:
@@ -73,17 +74,14 @@ def assert_same(out: Path, reference: Path, n_shared: int, methods: tuple[str, .
         if row["n_shared"] == str(n_shared) and row["method"] in methods
     ]
     assert len(expected) == len(methods) and read_table(out) == expected
-    curves = read_curves(reference, n_shared)
-    assert read_curves(out, n_shared) == {method: curves[method] for method in methods}
+    curves = curves_of(reference, n_shared)
+    assert curves_of(out, n_shared) == {method: curves[method] for method in methods}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Sums of several threads may differ in the last digit, and the networks are tiny."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -127,24 +125,8 @@ def test_a_run_leaves_its_figures_and_checkpoints(finished: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_training_lowers_the_loss(finished: Path, method: str) -> None:
     for n_shared in (0, 3):
-        first, *_, last = map(float, read_curves(finished, n_shared)[method])
+        first, *_, last = map(float, curves_of(finished, n_shared)[method])
         assert last < 0.97 * first
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def kill_in(patch: pytest.MonkeyPatch, stage: str, step: int) -> None:
-    """Make a training raise in the middle of a stage."""
-    original = PairTraining.training_step
-
-    def fatal(self: Any, *args: Any) -> Any:
-        if self.trainer.logger.name == stage and self.global_step == step:
-            raise Killed
-        return original(self, *args)
-
-    patch.setattr(PairTraining, "training_step", fatal)
 
 
 def test_a_killed_run_ends_with_the_same_results(
@@ -154,7 +136,7 @@ def test_a_killed_run_ends_with_the_same_results(
     resume: tuple[str, ...] = ()
     for stage, step in (("hg", 5), ("hg", 25), ("drpm", 27)):  # checkpoints at steps 20 and 30
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, stage, step)
+            kill_in(patch, PairTraining, stage, step)
             run(tmp_path, *some, *resume)
         assert not (tmp_path / "table2.csv").exists()
         resume = ("--resume",)
@@ -169,13 +151,7 @@ def test_two_trainings_at_once_give_the_same_results(finished: Path, tmp_path: P
 
 
 def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
-    """Run, expect exit code 2 and one line of error, and give it."""
-    with pytest.raises(SystemExit) as exit_info:
-        run(out, *args)
-    assert exit_info.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    return error
+    return error_line(capsys, lambda: run(out, *args))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from models.vc.baselines import OwnOptimizerVaDETraining
 from models.vc.directory import STAGES
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
 from models.vc.train import DRPMVCTraining, VariationalTraining
+from tests.models.training_checks import Killed, error_line, kill_in
 
 TINY = (
     *(
@@ -96,22 +97,6 @@ def test_the_frozen_layers_do_not_change(finished: Path) -> None:
         assert all(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in hidden)
         assert not any(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in heads)
     assert not any(torch.equal(weights["pretrain"][n], weights["vade"][n]) for n in hidden)
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-def kill_in(patch: pytest.MonkeyPatch, training: type, stage: str, step: int) -> None:
-    """Make a training raise in the middle of a stage."""
-    original = training.training_step  # type: ignore[attr-defined]
-
-    def fatal(self: Any, *args: Any) -> Any:
-        if self.trainer.logger.name == stage and self.global_step == step:
-            raise Killed
-        return original(self, *args)
-
-    patch.setattr(training, "training_step", fatal)
 
 
 KILLS: list[tuple[str, type, int]] = [
@@ -231,13 +216,7 @@ def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining:
 
 
 def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
-    """Run, expect exit code 2 and one line of error, and give it."""
-    with pytest.raises(SystemExit) as exit_info:
-        run(out, *args)
-    assert exit_info.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
-    return error
+    return error_line(capsys, lambda: run(out, *args))
 
 
 def test_a_damaged_checkpoint_is_one_line(

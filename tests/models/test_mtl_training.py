@@ -1,0 +1,262 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Trainings of DRPM-MTL and its baseline, resumed and not, and their evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import pyro
+import pytest
+import torch
+import torch.nn.functional as F
+from matplotlib.image import imread
+from torch import Tensor
+
+from models.data import MultiTaskData, load_multi_task
+from models.mtl import cli
+from models.mtl.config import PRESETS, Config, Method
+from models.mtl.evaluate import score
+from models.mtl.experiment import Job, run_job
+from models.mtl.shares import PartitionKind
+from models.mtl.train import TaskTraining
+from models.stages import ShuffledBatches, Stage
+from tests.models.celeba_files import TEST, write_celeba
+from tests.models.training_checks import (
+    Killed,
+    error_line,
+    kill_in,
+    one_thread,
+    read_csv,
+    read_curves,
+)
+
+TINY = (
+    *("--noise-ratios", "0.3", "--num-features", "8", "--batch-size", "64"),
+    *("--epochs", "3", "--checkpoint-every", "2", "--device", "cpu"),
+)
+METHODS: tuple[Method, ...] = ("uls", "drpm")
+TABLE, REPETITION = "figure4.csv", Path("condition-0.3") / "seed-0"
+
+
+def run(out: Path, *args: str) -> None:
+    cli.main([*TINY, "--out", str(out), *args])
+
+
+def assert_same(out: Path, reference: Path, methods: tuple[Method, ...] = METHODS) -> None:
+    """A run of some methods has the results of a larger one."""
+    expected = [row for row in read_csv(reference / TABLE) if row["method"] in methods]
+    assert len(expected) == len(methods) and read_csv(out / TABLE) == expected
+    curves = read_curves(reference / REPETITION)
+    assert read_curves(out / REPETITION) == {method: curves[method] for method in methods}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits() -> MultiTaskData:
+    return load_multi_task("multi-digits")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never killed."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    run(out)
+    return out
+
+
+def test_a_run_leaves_its_table(finished: Path) -> None:
+    header = "dataset,method,alpha,seed,epochs,accuracy_left,accuracy_right,size_left,size_right"
+    assert (finished / TABLE).read_text().splitlines()[0] == header
+    uls, drpm = read_csv(finished / TABLE)
+    for row, method in ((uls, "uls"), (drpm, "drpm")):
+        run_of = [row[name] for name in ("dataset", "method", "alpha", "seed", "epochs")]
+        assert run_of == ["multi-digits", method, "0.3", "0", "3"]
+        assert all(0 <= float(row[f"accuracy_{side}"]) <= 1 for side in ("left", "right"))
+    assert uls["size_left"] == uls["size_right"] == "8.0"
+    assert float(drpm["size_left"]) + float(drpm["size_right"]) == pytest.approx(8)
+
+
+def test_a_run_leaves_its_figures_and_checkpoints(finished: Path) -> None:
+    for path in (finished / "figure4.png", finished / REPETITION / "curves.png"):
+        assert imread(path)[..., :3].std() > 0.01
+    for method in METHODS:
+        assert (finished / REPETITION / f"{method}.ckpt").is_file()
+        assert list((finished / REPETITION / "logs" / method).glob("events.out.tfevents*"))
+
+
+def losses(training: TaskTraining, data: MultiTaskData) -> Tensor:
+    """Negative log-likelihoods of the training images with dropout, one for each task."""
+    training.train()
+    with torch.no_grad():
+        images = data.normalize(data.train_images)
+        predicted = training.model.predict(images, training.shares.mode(images))
+        return F.nll_loss(predicted.mT, data.train_labels, reduction="none").mean(0)
+
+
+@pytest.mark.parametrize(
+    ("method", "partition"),
+    [("uls", "mode"), ("drpm", "mode"), ("drpm", "relaxed"), ("drpm", "sample")],
+)
+def test_training_lowers_the_losses_of_both_tasks(
+    digits: MultiTaskData, tmp_path: Path, method: Method, partition: PartitionKind
+) -> None:
+    config = dataclasses.replace(
+        PRESETS["multi-digits"], epochs=8, learning_rate=3e-3, partition=partition
+    )
+    pyro.set_rng_seed(0)
+    with pyro.settings.context(module_local_params=True):
+        training = TaskTraining(config, method, digits)
+        before = losses(training, digits)
+        stage = Stage(method, tmp_path, seed=0, epochs=config.epochs, device="cpu")
+        batches = ShuffledBatches((digits.train_images, digits.train_labels), config.batch_size)
+        curve = stage.fit(training, batches)["loss"]
+    torch.testing.assert_close(before, torch.full((2,), math.log(10)), atol=0.15, rtol=0)
+    assert (losses(training, digits) < 0.9 * before).all()
+    assert curve[-1] < 0.9 * curve[0]
+    assert training.shares.temperature == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_ends_with_the_same_results(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method
+) -> None:
+    steps = -(-len(load_multi_task("multi-digits").train_images) // 64)
+    resume: tuple[str, ...] = ()
+    for step in (3, 2 * steps + 3):  # before and after the checkpoint of the second epoch
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_in(patch, TaskTraining, method, step)
+            run(tmp_path, "--methods", method, *resume)
+        assert not (tmp_path / TABLE).exists()
+        resume = ("--resume",)
+    run(tmp_path, "--methods", method, *resume)
+    assert_same(tmp_path, finished, (method,))
+
+
+def test_two_trainings_at_once_give_the_same_results(finished: Path, tmp_path: Path) -> None:
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        run(tmp_path, "--jobs", "2")
+    assert_same(tmp_path, finished)
+
+
+def test_predictions_are_counted_over_all_test_images(digits: MultiTaskData) -> None:
+    """The accuracies of a batch of all images, by hand."""
+    pyro.set_rng_seed(0)
+    with pyro.settings.context(module_local_params=True):
+        training = TaskTraining(PRESETS["multi-digits"], "drpm", digits)
+        many = dataclasses.replace(
+            digits,  # more than a batch
+            test_images=digits.test_images.repeat(4, 1, 1, 1)[:1100],
+            test_labels=digits.test_labels.repeat(4, 1)[:1100],
+        )
+        scores = score(training, many)
+        images = many.normalize(many.test_images)
+        with torch.no_grad():
+            shares = training.shares.mode(images)
+            guesses = training.model.predict(images, shares).argmax(-1)
+    right = (guesses == many.test_labels).double().mean(0)
+    assert scores.accuracies == pytest.approx(right.tolist())
+    assert scores.sizes == pytest.approx(shares.double().sum(-1).mean(0).tolist())
+    assert scores.mean_accuracy == pytest.approx(right.mean().item())
+
+
+def test_celeba_has_a_row_for_each_attribute(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    write_celeba(data_dir)
+    out = tmp_path / "out"
+    sizes = ("--num-tasks", "3", "--num-features", "6", "--epochs", "1", "--batch-size", "4")
+    cli.main(
+        ["--dataset", "celeba", "--data-dir", str(data_dir), *sizes]
+        + ["--out", str(out), "--device", "cpu"]
+    )
+    rows = read_csv(out / "table6.csv")
+    assert list(rows[0]) == [
+        *("dataset", "method", "num_tasks", "seed", "epochs", "task", "accuracy", "size")
+    ]
+    assert [(row["method"], row["task"]) for row in rows] == [
+        (method, f"Attribute_{task}") for method in METHODS for task in range(3)
+    ]
+    for row in rows:
+        assert float(row["accuracy"]) in [k / len(TEST) for k in range(len(TEST) + 1)]
+        assert row["method"] == "drpm" or row["size"] == "6.0"
+    assert sum(float(row["size"]) for row in rows[3:]) == pytest.approx(6)
+
+
+def test_the_penalty_of_celeba_makes_sizes_more_equal(
+    digits: MultiTaskData, tmp_path: Path
+) -> None:
+    """In training, not only in the gradient of one step."""
+
+    def imbalance(size_weight: float) -> float:
+        config = dataclasses.replace(
+            PRESETS["multi-digits"],
+            out=tmp_path / str(size_weight),
+            noise_ratios=(0.8,),
+            epochs=8,
+            size_weight=size_weight,
+        )
+        with pyro.settings.context(module_local_params=True):
+            result, _ = run_job(config, Job("drpm", 0.8, 0))
+        left, right = result.scores.sizes
+        return abs(left - right)
+
+    assert imbalance(1.0) < 0.7 * imbalance(0.0)
+
+
+def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
+    return error_line(capsys, lambda: run(out, *args))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--noise-ratios 0 1.5", "but is 1.5"),
+        ("--noise-ratios 0 0", "noise_ratios must hold different values, but is (0.0, 0.0)"),
+        ("--methods uls uls", "methods must hold different values, but is ('uls', 'uls')"),
+        ("--epochs 0", "epochs must be positive, but is 0"),
+        ("--size-weight -1", "size_weight must not be negative, but is -1.0"),
+        ("--dataset celeba", "pass the directory of the three as data_dir"),
+        ("--dataset multi-mnist --data-dir nowhere", "nowhere"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], args: str, message: str
+) -> None:
+    assert message in fail(capsys, tmp_path / "out", *args.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_resumed_is_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no run to resume" in fail(capsys, tmp_path / "none", "--resume")
+    assert "not 0.5" in fail(capsys, finished, "--resume", "--learning-rate", "0.5")
+
+
+def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len({preset.learning_rate for preset in PRESETS.values()}) > 1
+    for dataset, preset in PRESETS.items():
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(["--dataset", dataset, "--help"])
+        assert exit_info.value.code == 0
+        text = re.sub(r"\s+", " ", capsys.readouterr().out.replace("│", " "))
+        assert f"Learning rate (Adam). (default: {preset.learning_rate})" in text
+
+
+def test_presets_of_the_paper() -> None:
+    mnist, celeba = PRESETS["multi-mnist"], PRESETS["celeba"]
+    assert (mnist.epochs, mnist.batch_size, mnist.learning_rate) == (200, 256, 5e-4)
+    assert (celeba.epochs, celeba.batch_size, celeba.learning_rate) == (50, 128, 1e-4)
+    assert celeba.size_weight == 0.015 and Config(out=Path()).size_weight == 0

@@ -1,0 +1,67 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the tests of all training scripts need: kills, results, and lines of error."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+__all__ = ["Killed", "error_line", "kill_in", "one_thread", "read_csv", "read_curves"]
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def kill_in(patch: pytest.MonkeyPatch, training: type, stage: str, step: int) -> None:
+    """Make a training raise in the middle of a stage."""
+    original = training.training_step  # type: ignore[attr-defined]
+
+    def fatal(self: Any, *args: Any) -> Any:
+        if self.trainer.logger.name == stage and self.global_step == step:
+            raise Killed
+        return original(self, *args)
+
+    patch.setattr(training, "training_step", fatal)
+
+
+def error_line(capsys: pytest.CaptureFixture[str], run: Callable[[], None]) -> str:
+    """Run, expect exit code 2 and one line of error, and give it."""
+    with pytest.raises(SystemExit) as exit_info:
+        run()
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Give the rows of a table, digit by digit."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def read_curves(repetition: Path) -> dict[str, list[str]]:
+    """Give the losses of every stage of a repetition, digit by digit."""
+    curves: dict[str, list[str]] = {}
+    for row in read_csv(repetition / "curves.csv"):
+        if row["metric"] == "loss":
+            curves.setdefault(row["stage"], []).append(row["value"])
+    return curves
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums of several threads may differ in the last digit, and the networks are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
