@@ -15,8 +15,9 @@ from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["convolve"]
 
-# Rows of the Toeplitz view are copied when they meet the vector; this bounds the copy.
-_MAX_COPIED = 1 << 23
+# From so many results on, a pass over them for each entry of the kernel is faster than one sum over
+# windows, whose products it does not hold. Matrix products of overlapping windows are slower still.
+_MANY_RESULTS = 1 << 13
 
 
 @overridable
@@ -44,11 +45,13 @@ def convolve(a: Tensor, b: Tensor) -> Tensor:
 
 def _slide(x: Tensor, kernel: Tensor) -> Tensor:
     """``out[i] = sum_j x[i + j] kernel[j]`` wherever the kernel lies inside ``x``."""
-    windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, rows, len(kernel)), a view
-    step = max(1, _MAX_COPIED // max(1, kernel.numel()))
-    column = kernel.unsqueeze(-1)
-    parts = [part.matmul(column).squeeze(-1) for part in windows.split(step, -2)]
-    return torch.cat(parts, -1)
+    rows = x.shape[-1] - kernel.shape[-1] + 1
+    if x[..., 0].numel() * rows < _MANY_RESULTS:
+        return (x.unfold(-1, kernel.shape[-1], 1) * kernel.unsqueeze(-2)).sum(-1)
+    result = x.new_zeros(*x.shape[:-1], rows)
+    for place, weight in enumerate(kernel.split(1, -1)):
+        result.addcmul_(x[..., place : place + rows], weight)
+    return result
 
 
 class _Convolution(torch.autograd.Function):

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.interpolation import interpolated
 from pyro_drpm.ops.labels import subset_of_each
 from pyro_drpm.ops.overrides import overridable
 
@@ -52,6 +53,8 @@ _EDGE_STEPS = 3
 # nodes and to double precision.
 _REACH = 60.0
 _LARGE = 80.0  # x / (e^x - 1) is nil beyond
+# All terms are analytic functions of log-rates with imaginary parts below this.
+_STRIP = math.pi / 2
 # Elements times nodes that are held at a time.
 _CHUNK = 1 << 21
 # exp() of more than this would overflow in float32 gradients.
@@ -159,8 +162,13 @@ class _Members:
 
     def spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_q weight_kq g(log s_i + v_kq)``, shape ``(*batch, K, n)``."""
-        pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
-        return torch.cat([self._at(g, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs], -1).mT
+
+        def at(log_s: Tensor) -> Tensor:
+            members = _Members(log_s, self.Y)
+            pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
+            return torch.cat([members._at(g, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs], -1)
+
+        return interpolated(at, self.log_s, _STRIP).mT
 
     def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_kq y_ki weight_kq g(log s_i + v_kq)``, shape ``(*batch, n)``."""
