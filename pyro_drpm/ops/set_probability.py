@@ -186,30 +186,35 @@ class _OwnMembers(_Members):
 
     def __init__(self, log_s: Tensor, Y: Tensor, subset: Tensor) -> None:
         super().__init__(log_s, Y)
-        self.subset = subset.unsqueeze(-1)
+        first = torch.arange(subset[..., 0].numel(), device=Y.device) * Y.shape[-2]
+        # Of each element, the row in the matrix of all subsets of the batch.
+        self.row = (subset.reshape(len(first), -1) + first.unsqueeze(-1)).flatten()
         self.step = max(1, _CHUNK // max(1, log_s.numel()))
 
     def total(self, g: Term, v: Tensor) -> Tensor:
         parts = []
         for part in v.split(self.step, -1):
-            values = self._own(g, part)
-            index = self.subset.expand_as(values)
-            parts.append(torch.zeros_like(part).scatter_add_(-2, index, values.double()))
+            values = self._own(g, part).double().flatten(0, -2)
+            sums = torch.zeros_like(part).flatten(0, -2).index_add_(0, self.row, values)
+            parts.append(sums.view(part.shape))
         return torch.cat(parts, -1)
 
     def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         result = torch.zeros_like(self.log_s)
         for part, w in zip(v.split(self.step, -1), weight.split(self.step, -1), strict=True):
-            values = self._own(g, part)
-            result += (values * w.gather(-2, self.subset.expand_as(values))).sum(-1)
+            result += (self._own(g, part) * self._of_own_subset(w)).sum(-1)
         return result
 
     def _own(self, g: Term, v: Tensor) -> Tensor:
         center, log_time = _centered(v)
-        log_rate = self.log_s.unsqueeze(-1) + center.gather(-2, self.subset)
-        index = self.subset.expand(*self.subset.shape[:-1], v.shape[-1])
+        log_rate = self.log_s.unsqueeze(-1) + self._of_own_subset(center)
         dtype = self.log_s.dtype
-        return g(log_rate.to(dtype), log_time.to(dtype).gather(-2, index))
+        return g(log_rate.to(dtype), self._of_own_subset(log_time.to(dtype)))
+
+    def _of_own_subset(self, x: Tensor) -> Tensor:
+        """Shape ``(*batch, K, q)`` to ``(*batch, n, q)``."""
+        # Whole rows, many times as fast as gather.
+        return x.flatten(0, -2).index_select(0, self.row).view(*self.log_s.shape, -1)
 
 
 def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
