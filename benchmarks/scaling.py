@@ -1,0 +1,288 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Time and memory against the number of elements, side by side with dense and other relaxations.
+
+``python -m benchmarks.scaling`` measures every operation in a process of its own, from small to
+large, writes a table and draws both costs on logarithmic axes with the slopes of their fits.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import itertools
+import math
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_drpm import DRPM
+from pyro_drpm.ops.neuralsort import neural_sort
+from pyro_drpm.ops.noise import gumbel
+
+TEMPERATURE = 0.5
+FITTED_FROM = 1_000  # slopes are those of larger numbers of elements
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Measure the cost of random partitions against the number of elements."""
+
+    elements: tuple[int, ...] = (16, 64, 256, 1_000, 4_000, 16_000, 100_000)
+    """Numbers of elements n, ascending."""
+    subsets: tuple[int, ...] = (10,)
+    """Numbers of subsets K."""
+    samples: tuple[int, ...] = (1,)
+    """Numbers of partitions L that are drawn at once."""
+    dtypes: tuple[Literal["float32", "float64"], ...] = ("float32",)
+    """Precision of the parameters."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to measure."""
+    repetitions: int = 5
+    """Repetitions of a measurement, of which the median counts."""
+    max_seconds: float = 20.0
+    """An operation that takes longer is not tried with more elements."""
+    out: Path = Path("results/benchmarks")
+    """Directory of the table and the picture."""
+
+
+class Case(NamedTuple):
+    """What is measured."""
+
+    operation: str
+    device: str
+    dtype: str
+    num_subsets: int
+    samples: int
+    n: int
+
+
+class Cost(NamedTuple):
+    """Median time of one call, and what it adds to the peak memory of the process."""
+
+    seconds: float
+    megabytes: float
+
+
+def sample(case: Case) -> Callable[[], object]:
+    """Draw without gradients."""
+    return make_partition(case, learnable=False).sample
+
+
+def log_prob(case: Case) -> Callable[[], object]:
+    """Exact log-mass without gradients."""
+    partition = make_partition(case, learnable=False)
+    Y = partition.sample()
+    return lambda: partition.log_prob(Y)
+
+
+def bounds(case: Case) -> Callable[[], object]:
+    """Bounds of lemma 4.2 without gradients."""
+    partition = make_partition(case, learnable=False)
+    Y = partition.sample()
+    return lambda: partition.log_prob_bounds(Y)
+
+
+def step(case: Case) -> Callable[[], object]:
+    """Draw, exact log-mass, and backward through both."""
+
+    def run() -> None:
+        partition = make_partition(case)
+        Y = partition.rsample()
+        (downstream(Y) + partition.log_prob(Y).sum()).backward()
+
+    return run
+
+
+def draw_by_flow(case: Case) -> Callable[[], object]:
+    """Draw and backward, the default."""
+    return lambda: downstream(make_partition(case).rsample()).backward()
+
+
+def draw_relaxed(case: Case) -> Callable[[], object]:
+    """Draw and backward with the paper's relaxation, NeuralSort in a band."""
+    return lambda: downstream(make_partition(case, gradient="relaxed").rsample()).backward()
+
+
+def draw_dense(case: Case) -> Callable[[], object]:
+    """The relaxed permutation of a given partition with NeuralSort's whole matrix, and backward."""
+    return permuting(case, lambda scores: neural_sort(scores, TEMPERATURE))
+
+
+def draw_diffsort(case: Case) -> Callable[[], object]:
+    """The same with diffsort's matrix of an odd-even sorting network."""
+    from diffsort import DiffSortNet
+
+    network = DiffSortNet("odd_even", case.n, device=case.device)
+
+    def permutation(scores: Tensor) -> Tensor:
+        _, matrix = network(scores)
+        return matrix.mT
+
+    return permuting(case, permutation)
+
+
+def draw_torchsort(case: Case) -> Callable[[], object]:
+    """Soft ranks of torchsort, and backward: no permutation matrix, the sorting alone."""
+    import torchsort
+
+    return lambda: torchsort.soft_rank(perturbed_scores(case)).square().sum().backward()
+
+
+OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
+    "sample": sample,
+    "log_prob": log_prob,
+    "bounds": bounds,
+    "step": step,
+    "draw (flow)": draw_by_flow,
+    "draw (relaxed)": draw_relaxed,
+    "draw (dense)": draw_dense,
+    "draw (diffsort)": draw_diffsort,
+    "draw (torchsort)": draw_torchsort,
+}
+NEEDED = {"draw (diffsort)": "diffsort", "draw (torchsort)": "torchsort"}
+
+
+def make_partition(
+    case: Case, learnable: bool = True, gradient: Literal["flow", "relaxed"] = "flow"
+) -> DRPM:
+    """A distribution with random parameters."""
+    log_omega, log_s = (
+        torch.randn(size, dtype=getattr(torch, case.dtype), device=case.device).requires_grad_(
+            learnable
+        )
+        for size in (case.num_subsets, case.n)
+    )
+    partition = DRPM(
+        log_omega=log_omega,
+        log_s=log_s,
+        temperature=TEMPERATURE,
+        gradient=gradient,
+        validate_args=False,
+    )
+    return partition.expand([case.samples])
+
+
+def perturbed_scores(case: Case) -> Tensor:
+    """Scores ``(L, n)`` that carry gradients."""
+    scores = torch.randn(case.n, dtype=getattr(torch, case.dtype), device=case.device)
+    noise = gumbel(torch.Size([case.samples, case.n]), scores.device).to(scores)
+    return scores.requires_grad_() + noise
+
+
+def permuting(case: Case, permutation: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+    """Permute the same one-hot matrix by that of perturbed scores, and backward."""
+    Y = make_partition(case, learnable=False).sample()
+    return lambda: downstream(Y @ permutation(perturbed_scores(case))).backward()
+
+
+def downstream(Y: Tensor) -> Tensor:
+    """A loss whose gradient differs from element to element."""
+    return (Y * torch.linspace(-1, 1, Y.shape[-1], dtype=Y.dtype, device=Y.device)).sum()
+
+
+def measure(case: Case, repetitions: int) -> Cost:
+    """Run an operation several times, after one that warms up."""
+    torch.manual_seed(0)
+    run = OPERATIONS[case.operation](case)
+    before = peak_megabytes(case.device)
+    durations = [duration(run, case.device) for _ in range(repetitions + 1)][1:]
+    return Cost(statistics.median(durations), peak_megabytes(case.device) - before)
+
+
+def duration(run: Callable[[], object], device: str) -> float:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_megabytes(device: str) -> float:
+    """Peak memory so far, of the process or of PyTorch on the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
+    """Measure each case in a new process, whose peak memory nothing else has raised."""
+    context = multiprocessing.get_context("spawn")
+    operations = [
+        name for name in OPERATIONS if importlib.util.find_spec(NEEDED.get(name, "torch"))
+    ]
+    lines = itertools.product(
+        operations, [settings.device], settings.dtypes, settings.subsets, settings.samples
+    )
+    for line in lines:
+        for n in settings.elements:
+            with context.Pool(1) as pool:
+                try:
+                    cost = pool.apply(measure, (Case(*line, n), settings.repetitions))
+                except (RuntimeError, MemoryError) as error:  # out of memory
+                    print(f"{line[0]}, n={n}: {str(error).splitlines()[0]}")
+                    break
+            yield Case(*line, n), cost
+            if cost.seconds > settings.max_seconds:
+                break
+
+
+def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
+    """Exponent of the growth with n, fitted where n is large."""
+    points = [(case.n, getattr(cost, column)) for case, cost in results]
+    logs = [(math.log(n), math.log(y)) for n, y in points if n >= FITTED_FROM and y > 0]
+    return statistics.linear_regression(*zip(*logs, strict=True)).slope if len(logs) > 1 else nan
+
+
+def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
+    """Draw time and memory of every line against n."""
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(1, 2)
+    for line, group in itertools.groupby(results, key=lambda result: result[0][:-1]):
+        costs = list(group)
+        for axes, column in zip(panels, Cost._fields, strict=True):
+            label = " ".join(map(str, line[:1] + line[3:])) + f": n^{slope(costs, column):.2f}"
+            x, y = zip(*((case.n, getattr(cost, column)) for case, cost in costs), strict=True)
+            axes.loglog(x, y, marker="o", label=label)
+            axes.set(xlabel="n", ylabel=column)
+    for axes in panels:
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure, print, write and draw."""
+    settings = tyro.cli(Settings, prog="python -m benchmarks.scaling")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    table, picture = settings.out / "scaling.csv", settings.out / "scaling.png"
+    print(f"torch {torch.__version__}, {settings.device}, {torch.get_num_threads()} threads")
+    results = []
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow((*Case._fields, *Cost._fields))
+        for case, cost in measure_all(settings):
+            results.append((case, cost))
+            writer.writerow((*case, *cost))
+            size = f"{case.dtype} K={case.num_subsets} L={case.samples} n={case.n:<9}"
+            print(f"{case.operation:<18}{size}{1e3 * cost.seconds:>12.2f} ms", end="")
+            print(f"{cost.megabytes:>9.0f} MB", flush=True)
+    draw_costs(picture, results)
+    print(f"\ncosts        {table}\nfigure       {picture}")
+
+
+if __name__ == "__main__":
+    main()
