@@ -17,6 +17,8 @@ from models.mtl.experiment import Result
 
 __all__ = ["save_noise_figure"]
 
+_TITLES = {"uls": "ULS", "drpm": "DRPM-MTL"}
+
 
 def save_noise_figure(path: Path, results: Sequence[Result]) -> None:
     """Draw the accuracy of each task, and the sizes of the subsets of DRPM-MTL.
@@ -32,13 +34,15 @@ def save_noise_figure(path: Path, results: Sequence[Result]) -> None:
     for task, (axes, name) in enumerate(zip(panels, task_names, strict=True)):
         for method in methods:
             of_method = [r for r in results if r.job.method == method]
-            _draw_line(axes, method, of_method, [r.scores.accuracies[task] for r in of_method])
+            _draw_line(
+                axes, _TITLES[method], of_method, [r.scores.accuracies[task] for r in of_method]
+            )
         axes.set(title=f"{name} digit", xlabel="noise ratio", ylabel="accuracy")
         axes.legend()
     partitioned = [r for r in results if r.job.method == "drpm"]
     for task, name in enumerate(task_names):
         _draw_line(last, name, partitioned, [r.scores.sizes[task] for r in partitioned])
-    last.set(title="DRPM-MTL", xlabel="noise ratio", ylabel="neurons")
+    last.set(title=f"subsets of {_TITLES['drpm']}", xlabel="noise ratio", ylabel="neurons")
     last.legend()
     figure.savefig(path, dpi=150)
 
