@@ -188,7 +188,7 @@ class _OwnMembers(_Members):
         super().__init__(log_s, Y)
         first = torch.arange(subset[..., 0].numel(), device=Y.device) * Y.shape[-2]
         # Of each element, the row in the matrix of all subsets of the batch.
-        self.row = (subset.reshape(len(first), -1) + first.unsqueeze(-1)).flatten()
+        self.row = (subset + first.view(subset.shape[:-1]).unsqueeze(-1)).flatten()
         self.step = max(1, _CHUNK // max(1, log_s.numel()))
 
     def total(self, g: Term, v: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class _OwnMembers(_Members):
     def _of_own_subset(self, x: Tensor) -> Tensor:
         """Shape ``(*batch, K, q)`` to ``(*batch, n, q)``."""
         # Whole rows, many times as fast as gather.
-        return x.flatten(0, -2).index_select(0, self.row).view(*self.log_s.shape, -1)
+        return x.flatten(0, -2).index_select(0, self.row).view(*self.log_s.shape, x.shape[-1])
 
 
 def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
