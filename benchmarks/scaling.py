@@ -18,6 +18,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -230,10 +231,10 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
     )
     for line in lines:
         for n in settings.elements:
-            with context.Pool(1) as pool:
+            with ProcessPoolExecutor(1, context) as pool:
                 try:
-                    cost = pool.apply(measure, (Case(*line, n), settings.repetitions))
-                except (RuntimeError, MemoryError) as error:  # out of memory
+                    cost = pool.submit(measure, Case(*line, n), settings.repetitions).result()
+                except (RuntimeError, MemoryError) as error:  # out of memory, or killed for it
                     print(f"{line[0]}, n={n}: {str(error).splitlines()[0]}")
                     break
             yield Case(*line, n), cost
