@@ -15,9 +15,12 @@ from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["convolve"]
 
-# From so many results on, a pass over them for each entry of the kernel is faster than one sum over
-# windows, whose products it does not hold. Matrix products of overlapping windows are slower still.
+# From so many results on, a CPU is faster with a pass over them for each entry of the kernel than
+# with sums over windows; a GPU would have to launch each pass. Matrix products of overlapping
+# windows are slower still.
 _MANY_RESULTS = 1 << 13
+# Products of windows and kernel that are held at a time.
+_CHUNK = 1 << 23
 
 
 @overridable
@@ -46,12 +49,15 @@ def convolve(a: Tensor, b: Tensor) -> Tensor:
 def _slide(x: Tensor, kernel: Tensor) -> Tensor:
     """``out[i] = sum_j x[i + j] kernel[j]`` wherever the kernel lies inside ``x``."""
     rows = x.shape[-1] - kernel.shape[-1] + 1
-    if x[..., 0].numel() * rows < _MANY_RESULTS:
-        return (x.unfold(-1, kernel.shape[-1], 1) * kernel.unsqueeze(-2)).sum(-1)
-    result = x.new_zeros(*x.shape[:-1], rows)
-    for place, weight in enumerate(kernel.split(1, -1)):
-        result.addcmul_(x[..., place : place + rows], weight)
-    return result
+    if x.device.type == "cpu" and x[..., 0].numel() * rows >= _MANY_RESULTS:
+        result = x.new_zeros(*x.shape[:-1], rows)
+        for place, weight in enumerate(kernel.split(1, -1)):
+            result.addcmul_(x[..., place : place + rows], weight)
+        return result
+    windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, rows, len(kernel)), a view
+    step = max(1, _CHUNK // max(1, kernel.numel()))
+    parts = [(part * kernel.unsqueeze(-2)).sum(-1) for part in windows.split(step, -2)]
+    return torch.cat(parts, -1)
 
 
 class _Convolution(torch.autograd.Function):

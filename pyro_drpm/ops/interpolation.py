@@ -52,7 +52,7 @@ def interpolated(
     low, high = points.aminmax(dim=-1, keepdim=True)
     middle, half = (low + high) / 2, ((high - low) / 2).clamp(min=_NARROWEST)
     m = _sufficient(float(half.max()), analytic_within, torch.finfo(points.dtype).eps)
-    if 2 * m > points.shape[-1]:
+    if m is None or 2 * m > points.shape[-1]:
         return function(points)
     angles = (torch.arange(m, dtype=torch.float64) + 0.5) * (math.pi / m)
     orders = torch.arange(m, dtype=torch.float64)
@@ -65,8 +65,10 @@ def interpolated(
     return (polynomials @ transform).to(at_nodes.dtype) @ at_nodes
 
 
-def _sufficient(half_width: float, analytic_within: float, eps: float) -> int:
-    """Number of points for a relative error of the order of ``eps``."""
+def _sufficient(half_width: float, analytic_within: float, eps: float) -> int | None:
+    """Number of points for a relative error of the order of ``eps``; none if nothing suffices."""
+    if not math.isfinite(half_width):
+        return None
     ratio = analytic_within / half_width
     return max(_FEWEST, math.ceil(-math.log(eps) / math.asinh(ratio)))
 

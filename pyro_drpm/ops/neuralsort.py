@@ -121,11 +121,18 @@ def neural_sort_band(
     return near.softmax(_indices(falls.row)[rows], temperature, dtype)
 
 
-def _all_rows(ordered: Tensor, temperature: Tensor | float, dtype: torch.dtype) -> Tensor:
-    """The relaxed permutation matrix, columns in sorted order, ``(*batch, n, n)``."""
+def _whole_rows(
+    ordered: Tensor, temperature: Tensor | float, rows: slice, dtype: torch.dtype
+) -> Tensor:
+    """Rows of the relaxed permutation matrix, columns in sorted order, ``(*batch, rows, n)``."""
     falls = _falls(ordered.double())
-    every = _Falls(falls.column.unsqueeze(-2), falls.slope.unsqueeze(-2), falls.row)
-    return every.softmax(_indices(falls.row), temperature, dtype)
+    every = _Falls(falls.column.unsqueeze(-2), falls.slope.unsqueeze(-2), falls.row[..., rows])
+    return every.softmax(_indices(falls.row)[rows], temperature, dtype)
+
+
+def _reaches_all(half_width: int, n: int) -> bool:
+    """Whether whole rows are no longer than those of the band."""
+    return 2 * half_width + 1 >= n
 
 
 class _Falls(NamedTuple):
@@ -165,7 +172,7 @@ def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> 
 
     The value is a gather. The gradient with respect to ``alpha`` is that of the gather, the
     gradient with respect to the scores that of NeuralSort at the given temperature, whose band is
-    recomputed in chunks: no ``n x n`` matrix exists at any time. Once differentiable.
+    recomputed in chunks, so that memory is linear in ``n``. Once differentiable.
 
     Args:
         alpha: One-hot columns, shape ``(*batch, K, n)``: the subset of each rank.
@@ -230,8 +237,8 @@ def _band_product(
     alpha: Tensor, ordered: Tensor, temperature: Tensor | float, half_width: int
 ) -> Tensor:
     n = ordered.shape[-1]
-    if 2 * half_width + 1 >= n:
-        return alpha @ _all_rows(ordered, temperature, alpha.dtype)
+    if _reaches_all(half_width, n):
+        return alpha @ _whole_rows(ordered, temperature, slice(None), alpha.dtype)
     band = neural_sort_band(ordered, temperature, half_width, dtype=alpha.dtype)
     columns = _by_column(band)[..., half_width : half_width + n, :]
     windows = _windows(alpha, half_width)
@@ -250,8 +257,8 @@ def _band_gradient(
     ordered, subset = ordered.reshape(-1, n), subset.reshape(-1, n)
     grad = grad.reshape(-1, *grad.shape[-2:])
     half_width = band_half_width(ordered, temperature, torch.finfo(grad.dtype).eps)
-    if 2 * half_width + 1 >= n:
-        sums = _sums_of_all(grad, subset, ordered, temperature)
+    if _reaches_all(half_width, n):
+        sums = _sums_of_whole_rows(grad, subset, ordered, temperature)
     else:
         sums = _sums_in_band(grad, subset, ordered, temperature, half_width)
     column_sum, moment = sums.unbind(-1)
@@ -260,19 +267,20 @@ def _band_gradient(
     return ((moment + before - column_sum - after) / temperature).view(shape)
 
 
-def _sums_of_all(
+def _sums_of_whole_rows(
     grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
 ) -> Tensor:
-    """``H_j`` and ``sum_i 2 (j - i) G_ij`` from the whole matrix, shape ``(B, n, 2)``."""
-    n = ordered.shape[-1]
-    sums, index = [], _indices(grad)
-    for batch in torch.arange(len(ordered), device=ordered.device).split(max(1, _CHUNK // n**2)):
-        matrix = _all_rows(ordered[batch], temperature, grad.dtype)
-        slopes = grad[batch[:, None], subset[batch]]
-        slopes = matrix * (slopes - (matrix * slopes).sum(-1, keepdim=True))
+    """``H_j`` and ``sum_i 2 (j - i) G_ij``, shape ``(B, n, 2)``."""
+    n, index = ordered.shape[-1], _indices(grad)
+    sums = ordered.new_zeros(*ordered.shape, 2)
+    place = torch.arange(len(ordered), device=ordered.device)
+    for batch, rows in _chunks(len(ordered), n, n):
+        matrix = _whole_rows(ordered[batch], temperature, rows, grad.dtype)
+        slopes = _softmax_slopes(matrix, grad[place[batch, None], subset[batch, rows]])
         column_sum = slopes.sum(-2)
-        sums.append(torch.stack([column_sum, 2 * (index * column_sum - index @ slopes)], -1))
-    return torch.cat(sums).to(ordered.dtype)
+        moment = 2 * (index * column_sum - index[rows] @ slopes)
+        sums[batch] += torch.stack([column_sum, moment], -1)
+    return sums
 
 
 def _sums_in_band(
@@ -290,13 +298,18 @@ def _sums_in_band(
         band = neural_sort_band(
             ordered[batch, near], temperature, half_width, local, dtype=grad.dtype
         )
-        slopes = windows[place[batch, None], subset[batch, rows], place[rows]]
-        slopes = band * (slopes - (band * slopes).sum(-1, keepdim=True))
+        near_grad = windows[place[batch, None], subset[batch, rows], place[rows]]
+        slopes = _softmax_slopes(band, near_grad)
         first = near.start - rows.start + half_width
         columns = _by_column(slopes)[:, first : first + near.stop - near.start]
         # Not a product of matrices, for which every row would be copied alone.
         sums[batch, near] += torch.stack([columns.sum(-1), (2 * offset * columns).sum(-1)], -1)
     return sums
+
+
+def _softmax_slopes(rows: Tensor, grad: Tensor) -> Tensor:
+    """Gradient for the logits, given that for the rows of their softmax."""
+    return rows * (grad - (rows * grad).sum(-1, keepdim=True))
 
 
 def _windows(x: Tensor, half_width: int, beyond: float = 0.0) -> Tensor:

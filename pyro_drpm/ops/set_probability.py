@@ -158,27 +158,21 @@ class _Members:
     def total(self, g: Term, v: Tensor) -> Tensor:
         """``sum_i y_ki g(log s_i + v_kq)``, shape ``(*batch, K, nodes)``, float64."""
         pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
-        return torch.cat([y.unsqueeze(-2) @ self._at(g, v_k) for y, v_k in pairs], -2).double()
+        sums = [y.unsqueeze(-2) @ _outer(g, self.log_s, v_k) for y, v_k in pairs]
+        return torch.cat(sums, -2).double()
 
     def spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_q weight_kq g(log s_i + v_kq)``, shape ``(*batch, K, n)``."""
 
         def at(log_s: Tensor) -> Tensor:
-            members = _Members(log_s, self.Y)
             pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
-            return torch.cat([members._at(g, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs], -1)
+            return torch.cat([_outer(g, log_s, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs], -1)
 
         return interpolated(at, self.log_s, _STRIP).mT
 
     def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_kq y_ki weight_kq g(log s_i + v_kq)``, shape ``(*batch, n)``."""
         return (self.Y * self.spread(g, v, weight)).sum(-2)
-
-    def _at(self, g: Term, v_k: Tensor) -> Tensor:
-        center, log_time = _centered(v_k)
-        log_rate = self.log_s + center
-        dtype = self.log_s.dtype
-        return g(log_rate.to(dtype).unsqueeze(-1), log_time.to(dtype).unsqueeze(-2))
 
 
 class _OwnMembers(_Members):
@@ -219,6 +213,13 @@ class _OwnMembers(_Members):
 
 def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
     return _Members(log_s, Y) if subset is None else _OwnMembers(log_s, Y, subset)
+
+
+def _outer(g: Term, log_s: Tensor, v: Tensor) -> Tensor:
+    """``g(log s_i + v_q)`` for the nodes of one subset, shape ``(*batch, n, nodes)``."""
+    center, log_time = _centered(v)
+    log_rate, dtype = log_s + center, log_s.dtype
+    return g(log_rate.to(dtype).unsqueeze(-1), log_time.to(dtype).unsqueeze(-2))
 
 
 def _centered(v: Tensor) -> tuple[Tensor, Tensor]:

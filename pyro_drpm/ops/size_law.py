@@ -30,9 +30,10 @@ __all__ = ["SizeLaw", "log_binomial", "log_normalizer", "size_law", "slice_with_
 # A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
-# They leave the mean within a count of its place, which is as good as any: the law is that of all
-# shifts alike, and only the windows depend on it.
-_BISECTIONS = 24
+# The law is the same for all shifts and only the windows depend on it, so that the mean need not be
+# nearer to its place than a part of a standard deviation. These suffice for a million elements and
+# log-weights a million apart.
+_BISECTIONS = 32
 _TINY = 1e-300
 
 

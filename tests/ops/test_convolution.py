@@ -33,8 +33,9 @@ def test_small_terms_keep_their_relative_accuracy() -> None:
 def test_passes_over_the_results_agree_with_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.rand(2, 9, dtype=torch.float64), torch.rand(2, 11, dtype=torch.float64)
     whole = convolve(a, b)
-    monkeypatch.setattr(convolution, "_MANY_RESULTS", 1)
-    torch.testing.assert_close(convolve(a, b), whole)
+    for name, limit in (("_CHUNK", 40), ("_MANY_RESULTS", 1)):
+        monkeypatch.setattr(convolution, name, limit)
+        torch.testing.assert_close(convolve(a, b), whole)
 
 
 def test_derivatives() -> None:

@@ -60,6 +60,15 @@ def test_more_points_where_the_function_is_less_smooth() -> None:
         assert error > 1e-9
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e30])
+def test_what_has_no_interval_is_evaluated_directly(value: float) -> None:
+    x = torch.linspace(-1, 1, 1000)
+    x[3] = value
+    torch.testing.assert_close(
+        interpolated(Counted(), x, math.pi), Counted()(x), rtol=0, atol=0, equal_nan=True
+    )
+
+
 def test_rows_of_expanded_points_are_interpolated_once() -> None:
     x = torch.rand(1, 500).expand(7, 500)
     function = Counted()
