@@ -1,12 +1,13 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Trainings of a run that do not depend on each other: one method, one setting, one seed each."""
+"""Trainings of a run that do not depend on each other: one method, one condition, one seed each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,8 +15,22 @@ from joblib import Parallel, delayed
 
 from models.cli import training_session
 from models.curves import Curves, draw_curves, write_curves
+from models.runs import prepare_run
+from models.settings import RunSettings
 
-__all__ = ["TrainingJob", "list_files", "run_jobs", "save_curves"]
+__all__ = ["JobSettings", "TrainingJob", "list_files", "prepare_jobs", "run_jobs"]
+
+
+@dataclass(frozen=True)
+class JobSettings(RunSettings):
+    """Settings of a run that consists of jobs."""
+
+    jobs: int = 1
+    """Number of trainings that run at once, each in a process of its own."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("jobs")
 
 
 class TrainingJob(Protocol):
@@ -33,46 +48,61 @@ class TrainingJob(Protocol):
     def repetition(self) -> str: ...
 
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound=JobSettings)
 Job = TypeVar("Job", bound=TrainingJob)
 Outcome = TypeVar("Outcome")
 
 
-def run_jobs(
-    run: Callable[[Settings, Job], Outcome],
-    settings: Settings,
-    jobs: Sequence[Job],
-    num_processes: int,
-) -> list[Outcome]:
-    """Run all jobs, some of them at once.
+def prepare_jobs(
+    settings: JobSettings, jobs: Sequence[TrainingJob], results: Sequence[str]
+) -> None:
+    """Make the directory of the settings ready for the jobs, see :func:`~models.runs.prepare_run`.
 
     Args:
-        run: Trains and evaluates; called with the settings and a job.
         settings: Settings of the run.
         jobs: What to train.
-        num_processes: Number of jobs that run at once.
+        results: Other files that the run writes, relative to its directory.
+    """
+    prepare_run(
+        settings.out,
+        settings.to_json(),
+        settings.resume,
+        repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
+        stages=list(dict.fromkeys(job.method for job in jobs)),
+        results=results,
+    )
+
+
+def run_jobs(
+    run: Callable[[Settings, Job], tuple[Outcome, dict[str, list[float]]]],
+    settings: Settings,
+    jobs: Sequence[Job],
+) -> list[Outcome]:
+    """Run all jobs, some of them at once, and save their learning curves.
+
+    Args:
+        run: Trains and evaluates; called with the settings and a job, it gives the outcome and the
+            values per epoch of every metric.
+        settings: Settings of the run.
+        jobs: What to train.
 
     Returns:
-        What ``run`` returned for each job.
+        The outcome of each job.
     """
 
-    def in_session(job: Job) -> Outcome:
+    def in_session(job: Job) -> tuple[Outcome, dict[str, list[float]]]:
         with training_session():
             return run(settings, job)
 
-    return Parallel(n_jobs=num_processes)(delayed(in_session)(job) for job in jobs)
+    done = Parallel(n_jobs=settings.jobs)(delayed(in_session)(job) for job in jobs)
+    _save_curves(settings.out, jobs, [curves for _, curves in done])
+    return [outcome for outcome, _ in done]
 
 
-def save_curves(
+def _save_curves(
     out: Path, jobs: Sequence[TrainingJob], curves: Sequence[dict[str, list[float]]]
 ) -> None:
-    """Write and draw the learning curves of every repetition, all methods together.
-
-    Args:
-        out: Directory of the run.
-        jobs: What was trained.
-        curves: Values per epoch of every metric of each job.
-    """
+    """Write and draw the curves of every repetition, all methods together."""
     by_repetition: dict[str, Curves] = defaultdict(dict)
     for job, metrics in zip(jobs, curves, strict=True):
         by_repetition[job.repetition][job.method] = metrics

@@ -71,6 +71,13 @@ class RunSettings:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
 
+    def require_different(self, *names: str) -> None:
+        """Check that settings hold values, none twice; raise :class:`ValueError` otherwise."""
+        for name in names:
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must hold different values, but is {values}")
+
     def to_json(self) -> str:
         """All settings that the results depend on."""
         settings = dataclasses.asdict(self)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from models.cli import one_line_errors, parse_settings
-from models.jobs import list_files, run_jobs, save_curves
+from models.jobs import list_files, prepare_jobs, run_jobs
 from models.mtl.config import PRESETS, Config
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
 from models.mtl.figures import save_noise_figure
-from models.runs import prepare_run
 from models.tables import format_table, mean_and_std
 
 __all__ = ["main"]
@@ -27,20 +27,10 @@ def main(args: Sequence[str] | None = None) -> None:
     with one_line_errors():
         config = parse_settings("python -m models.mtl", PRESETS, args)
         jobs = all_jobs(config)
-        for job in {job.condition: job for job in jobs}.values():
-            load_data(config, job)
-        prepare_run(
-            config.out,
-            config.to_json(),
-            config.resume,
-            repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
-            stages=config.methods,
-            results=(NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE),
-        )
-    outcomes = run_jobs(run_job, config, jobs, config.jobs)
-    save_curves(config.out, jobs, [curves for _, curves in outcomes])
+        load_data(config, max(jobs, key=attrgetter("condition")))
+        prepare_jobs(config, jobs, results=(NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE))
     report = report_attributes if config.dataset == "celeba" else report_noise
-    report(config, [result for result, _ in outcomes])
+    report(config, run_jobs(run_job, config, jobs))
     print(list_files(config.out, jobs))
 
 

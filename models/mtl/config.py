@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.data import MultiTaskDatasetName
+from models.jobs import JobSettings
 from models.mtl.shares import PartitionKind
-from models.settings import RunSettings
 
 __all__ = ["PRESETS", "Config", "Method"]
 
@@ -19,7 +19,7 @@ Method = Literal["uls", "drpm"]
 
 
 @dataclass(frozen=True)
-class Config(RunSettings):
+class Config(JobSettings):
     """Train DRPM-MTL and its baseline ULS on images with several labels.
 
     Defaults depend on the dataset: "--dataset celeba --help" shows those of CelebA.
@@ -35,8 +35,6 @@ class Config(RunSettings):
     """Shares of the right digit's pixels that are set to zero; every method is trained for each."""
     num_tasks: tuple[int, ...] = (10, 20)
     """Numbers of attributes of CelebA; every method is trained for each."""
-    jobs: int = 1
-    """Number of trainings that run at once, each in a process of its own."""
 
     epochs: int = 200
     """Epochs of every training."""
@@ -53,12 +51,15 @@ class Config(RunSettings):
 
     def validate(self) -> None:
         super().validate()
-        self.require_positive("jobs", "epochs", "batch_size", "learning_rate", "num_features")
+        self.require_positive("epochs", "batch_size", "learning_rate", "num_features")
         self.require_non_negative("size_weight")
-        for name in ("methods", "noise_ratios", "num_tasks"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must hold different values, but is {values}")
+        self.require_different("methods", "noise_ratios", "num_tasks")
+        for ratio in self.noise_ratios:
+            if not 0 <= ratio <= 1:
+                raise ValueError(f"noise_ratios must be numbers from 0 to 1, but one is {ratio}")
+        for number in self.num_tasks:
+            if number < 1:
+                raise ValueError(f"num_tasks must be positive, but one is {number}")
 
 
 PRESETS: dict[str, Config] = {

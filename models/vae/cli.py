@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
-from models.jobs import list_files, run_jobs, save_curves
-from models.runs import prepare_run
+from models.jobs import list_files, prepare_jobs, run_jobs
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
 from models.vae.experiment import all_jobs, run_job
@@ -30,17 +29,8 @@ def main(args: Sequence[str] | None = None) -> None:
         config = parse_settings("python -m models.vae", PRESETS, args)
         check_data(config)
         jobs = all_jobs(config)
-        prepare_run(
-            config.out,
-            config.to_json(),
-            config.resume,
-            repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
-            stages=config.methods,
-            results=(TABLE, FIGURE),
-        )
-    outcomes = run_jobs(run_job, config, jobs, config.jobs)
-    save_curves(config.out, jobs, [curves for _, curves in outcomes])
-    report(config, [result for result, _ in outcomes])
+        prepare_jobs(config, jobs, results=(TABLE, FIGURE))
+    report(config, run_jobs(run_job, config, jobs))
     print(list_files(config.out, jobs))
 
 

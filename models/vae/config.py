@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.data import FactorDatasetName, SharedFactors
-from models.settings import RunSettings
+from models.jobs import JobSettings
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
 from models.vae.sharing import Method
@@ -21,7 +21,7 @@ __all__ = ["PRESETS", "Config"]
 
 
 @dataclass(frozen=True)
-class Config(RunSettings):
+class Config(JobSettings):
     """Train DRPM-VAE and its baselines on pairs of images that share some of their factors.
 
     Defaults depend on the dataset: "--dataset mpi3d --help" shows those of mpi3d.
@@ -39,8 +39,6 @@ class Config(RunSettings):
     """Numbers of factors that the images of a pair share; every method is trained for each."""
     shared_factors: SharedFactors = "first"
     """Which factors are shared: the first of the dataset, or random ones for each pair."""
-    jobs: int = 1
-    """Number of trainings that run at once, each in a process of its own."""
 
     epochs: int = 300
     """Epochs of every training."""
@@ -81,15 +79,12 @@ class Config(RunSettings):
 
     def validate(self) -> None:
         super().validate()
-        self.require_positive("jobs", "epochs", "steps_per_epoch", "batch_size", "learning_rate")
+        self.require_positive("epochs", "steps_per_epoch", "batch_size", "learning_rate")
         self.require_positive("image_size", "latent_dim", "width", "num_features")
         self.require_positive("train_pairs", "test_pairs")
         self.require_positive("beta", "gamma")
         self.require_non_negative("delta")
-        for name in ("methods", "n_shared"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must hold different values, but is {values}")
+        self.require_different("methods", "n_shared")
 
 
 _PAPER = Config(out=Path("runs/vae/mpi3d"), dataset="mpi3d")

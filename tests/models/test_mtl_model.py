@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pyro
 import pytest
@@ -22,13 +21,7 @@ from models.mtl.shares import AllNeurons, Partition, PartitionKind, Shares
 
 B, T, N, C = 6, 3, 8, 4
 KINDS: tuple[PartitionKind, ...] = ("mode", "relaxed", "sample")
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    pyro.set_rng_seed(0)
-    with pyro.settings.context(module_local_params=True):
-        yield
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.fixture
@@ -187,9 +180,7 @@ def test_lenet_has_the_layers_of_the_protocol() -> None:
 def test_lenet_drops_whole_channels_of_the_batch_and_rescales_nothing() -> None:
     encoder = LeNetEncoder(50)
     seen: list[Tensor] = []
-    hook = nn.Identity()
-    hook.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    encoder.linear = nn.Sequential(hook, encoder.linear)  # type: ignore[assignment]
+    encoder.linear.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     images = torch.randn(4, 1, 28, 28)
     encoder.eval()(images)
     encoder.train()(images)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pyro
@@ -16,200 +16,20 @@ import torch
 import torch.nn.functional as F
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder
-from models.vae.pair_normal import PairNormal, SharedLatents, pair_normal
-from models.vae.posteriors import Average, Posterior, aggregate, average, symmetric_divergence
+from models.vae.pair_normal import SharedLatents
+from models.vae.posteriors import Average, Posterior, aggregate, symmetric_divergence
 from models.vae.sharing import Method, make_sharing, shared_below
 from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import TracePartition_ELBO
+from tests.models.view_pairs import B, D, both_directions
 
-B, D = 3, 4
 BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
 METHODS: tuple[Method, ...] = ("label", "ada", "hg", "drpm")
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    pyro.set_rng_seed(0)
-    with pyro.settings.context(module_local_params=True):
-        yield
-
-
-@pytest.fixture
-def views() -> Posterior:
-    shape = (B, 2, D)
-    return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
-
-
-def random_indicators(*shape: int) -> Tensor:
-    return torch.randint(2, shape).double()
-
-
-def both_directions(mean: Tensor, variance: Tensor) -> Tensor:
-    """Mean of both KL divergences between the views of one pair, ``(2, d)`` each."""
-    first, second = (Normal(m, v.sqrt()) for m, v in zip(mean, variance, strict=True))
-    return 0.5 * (kl_divergence(first, second) + kl_divergence(second, first))
-
-
-# Posteriors
-
-
-def test_divergence_is_the_mean_of_both_kl_divergences(views: Posterior) -> None:
-    expected = torch.stack([both_directions(*pair) for pair in zip(*views, strict=True)])
-    torch.testing.assert_close(symmetric_divergence(views), expected)
-
-
-def test_divergence_of_equal_views_has_a_logarithm(views: Posterior) -> None:
-    equal = Posterior(*(values[:, :1].expand(-1, 2, -1) for values in views))
-    assert (symmetric_divergence(equal) == 1e-6).all()
-
-
-def test_gvae_takes_the_mean_of_means_and_of_variances(views: Posterior) -> None:
-    common = average(views, "gvae")
-    for of_common, of_views in zip(common, views, strict=True):
-        assert of_common.shape == (B, 1, D)
-        torch.testing.assert_close(of_common[:, 0], (of_views[:, 0] + of_views[:, 1]) / 2)
-
-
-def test_mlvae_takes_the_product_of_the_densities(views: Posterior) -> None:
-    common = average(views, "mlvae")
-    grid = torch.linspace(-12, 12, 4001, dtype=torch.double)
-    for pair, dim in itertools.product(range(B), range(D)):
-        mean, variance = (values[pair, :, dim] for values in views)
-        density = Normal(mean[0], variance[0].sqrt()).log_prob(grid).exp()
-        density = density * Normal(mean[1], variance[1].sqrt()).log_prob(grid).exp()
-        density = density / density.sum()
-        expected = (grid * density).sum()
-        torch.testing.assert_close(common.mean[pair, 0, dim], expected)
-        spread = ((grid - expected).square() * density).sum()
-        torch.testing.assert_close(common.variance[pair, 0, dim], spread)
-
-
-@pytest.mark.parametrize("kind", ["gvae", "mlvae"])
-def test_aggregate_averages_the_shared_dims_alone(views: Posterior, kind: Average) -> None:
-    shared = random_indicators(B, D)
-    common = average(views, kind)
-    for result, of_common, own in zip(aggregate(views, shared, kind), common, views, strict=True):
-        for pair, view, dim in itertools.product(range(B), range(2), range(D)):
-            expected = of_common[pair, 0, dim] if shared[pair, dim] else own[pair, view, dim]
-            assert result[pair, view, dim] == expected
-
-
-@pytest.mark.parametrize("part", [0, 1], ids=Posterior._fields)
-def test_indicators_get_the_difference_that_sharing_makes(views: Posterior, part: int) -> None:
-    shared = random_indicators(B, D).requires_grad_()
-    weights = torch.randn(B, 2, D).double()
-    (aggregate(views, shared)[part] * weights).sum().backward()
-    change = average(views)[part] - views[part]
-    torch.testing.assert_close(shared.grad, (change * weights).sum(1))
-
-
-def test_unknown_average_is_an_error(views: Posterior) -> None:
-    with pytest.raises(ValueError, match="gvae, mlvae, but is 'mean'"):
-        average(views, "mean")  # type: ignore[arg-type]
-
-
-# The latent variables of a pair
-
-
-def random_pairs() -> tuple[PairNormal, PairNormal]:
-    """Two distributions that share the same dims, with one law per shared dim."""
-    shared = random_indicators(B, D)
-    assert 0 < shared.sum() < B * D
-
-    def one() -> PairNormal:
-        views = Posterior(torch.randn(B, 2, D).double(), torch.rand(B, 2, D).double() + 0.5)
-        mean, variance = aggregate(views, shared)
-        return PairNormal(mean, variance.sqrt(), shared)
-
-    return one(), one()
-
-
-def counted(terms: Tensor, shared: Tensor) -> Tensor:
-    """Sum terms ``(B, 2, d)`` one by one, but those of the second view of shared dims."""
-    totals = []
-    for term, indicators in zip(terms, shared, strict=True):
-        total = term.new_zeros(())
-        for view, dim in itertools.product(range(2), range(D)):
-            if view == 0 or not indicators[dim]:
-                total = total + term[view, dim]
-        totals.append(total)
-    return torch.stack(totals)
-
-
-def test_pair_density_and_divergence_count_shared_dims_once() -> None:
-    q, p = random_pairs()
-    z = q.sample()
-    density = Normal(p.loc, p.scale).log_prob(z)
-    torch.testing.assert_close(p.log_prob(z), counted(density, p.shared))
-    divergence = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale))
-    torch.testing.assert_close(kl_divergence(q, p), counted(divergence, q.shared))
-
-
-def test_pair_divergence_is_the_expected_log_ratio() -> None:
-    q, p = random_pairs()
-    z = q.sample((20_000,))
-    ratio = q.log_prob(z) - p.log_prob(z)
-    error = ratio.std(0) / math.sqrt(len(z))
-    assert ((ratio.mean(0) - kl_divergence(q, p)).abs() < 4 * error).all()
-
-
-def test_pair_draws_are_equal_in_shared_dims_and_independent_in_others() -> None:
-    q, _ = random_pairs()
-    z = q.rsample((20_000,))
-    assert z.shape == (20_000, B, 2, D)
-    shared = q.shared.bool()
-    assert torch.equal(z[..., 0, :][:, shared], z[..., 1, :][:, shared])
-    noise = (z - q.loc) / q.scale
-    tolerance = 5 / math.sqrt(len(z))
-    torch.testing.assert_close(noise.mean(0), torch.zeros_like(q.loc), atol=tolerance, rtol=0)
-    torch.testing.assert_close(noise.std(0), torch.ones_like(q.loc), atol=tolerance, rtol=0)
-    correlation = (noise[..., 0, :] * noise[..., 1, :]).mean(0)
-    assert correlation[~shared].abs().max() < tolerance
-
-
-def test_pair_draws_are_reparametrised() -> None:
-    loc, scale = (torch.rand(B, 2, D).double().requires_grad_() for _ in range(2))
-    z = PairNormal(loc, scale, torch.zeros(B, D).double()).rsample()
-    z.sum().backward()
-    torch.testing.assert_close(loc.grad, torch.ones_like(loc))
-    torch.testing.assert_close(scale.grad, ((z - loc) / scale).detach())
-
-
-def test_sharing_a_dim_saves_the_terms_of_the_second_view() -> None:
-    q, p = random_pairs()
-    shared = q.shared.clone().requires_grad_()
-    kl_divergence(PairNormal(q.loc, q.scale, shared), p).sum().backward()
-    second = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale))[:, 1]
-    torch.testing.assert_close(shared.grad, -second)
-    shared, z = q.shared.clone().requires_grad_(), q.sample()
-    PairNormal(q.loc, q.scale, shared).log_prob(z).sum().backward()
-    torch.testing.assert_close(shared.grad, -Normal(q.loc, q.scale).log_prob(z)[:, 1])
-
-
-def test_pair_normal_expands() -> None:
-    q, _ = random_pairs()
-    expanded = q.expand((5, B))
-    assert expanded.batch_shape == (5, B) and expanded.event_shape == (2, D)
-    z = expanded.sample()
-    assert z.shape == (5, B, 2, D)
-    torch.testing.assert_close(expanded.log_prob(z), q.log_prob(z))
-    narrow = PairNormal(torch.zeros(2, D), torch.ones(2, D), torch.zeros(B, D))
-    assert narrow.batch_shape == (B,) and narrow.sample().shape == (B, 2, D)
-
-
-def test_latents_per_view_are_plain_normals() -> None:
-    loc, scale = torch.randn(2, D).double(), torch.rand(2, D).double()
-    plain = pair_normal(loc, scale, random_indicators(B, D), "per-view")
-    assert plain.batch_shape == (B,) and plain.event_shape == (2, D)
-    z = plain.sample()
-    torch.testing.assert_close(plain.log_prob(z), Normal(loc, scale).log_prob(z).sum((-1, -2)))
-    prior = Independent(Normal(torch.zeros(B, 2, D).double(), 1), 2)
-    each = kl_divergence(Normal(loc, scale), Normal(torch.zeros_like(loc), 1))
-    torch.testing.assert_close(kl_divergence(plain, prior), each.sum().expand(B))
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # What the views share

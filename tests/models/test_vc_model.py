@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pyro
@@ -29,12 +28,7 @@ from pyro_drpm.infer import TracePartition_ELBO
 
 N, K, LATENT, L = 5, 3, 2, 4
 BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
-
-
-@pytest.fixture(autouse=True)
-def _module_local_params() -> Iterator[None]:
-    with pyro.settings.context(module_local_params=True):
-        yield
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.fixture

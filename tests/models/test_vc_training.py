@@ -24,10 +24,11 @@ from torch import Tensor
 
 from models.vc import cli, experiment
 from models.vc.baselines import OwnOptimizerVaDETraining
+from models.vc.config import PRESETS
 from models.vc.directory import STAGES
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
 from models.vc.train import DRPMVCTraining, VariationalTraining
-from tests.models.training_checks import Killed, error_line, kill_in
+from tests.models.training_checks import Killed, assert_help_shows, error_line, kill_in
 
 TINY = (
     *(
@@ -265,12 +266,8 @@ def test_bad_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    for dataset, epochs in (("digits", "60"), ("mnist", "1024")):
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main(["--dataset", dataset, "--help"])
-        assert exit_info.value.code == 0
-        line = next(s for s in capsys.readouterr().out.splitlines() if "--epochs" in s)
-        assert epochs in line
+    defaults = {dataset: preset.epochs for dataset, preset in PRESETS.items()}
+    assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of both VaDEs.", defaults)
 
 
 def test_contrastive_loss_is_its_definition() -> None:

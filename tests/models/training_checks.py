@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-__all__ = ["Killed", "error_line", "kill_in", "one_thread", "read_csv", "read_curves"]
+__all__ = [
+    "Killed",
+    "assert_help_shows",
+    "error_line",
+    "kill_in",
+    "one_thread",
+    "read_csv",
+    "read_curves",
+]
 
 
 class Killed(Exception):
@@ -41,6 +49,22 @@ def error_line(capsys: pytest.CaptureFixture[str], run: Callable[[], None]) -> s
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     return error
+
+
+def assert_help_shows(
+    capsys: pytest.CaptureFixture[str],
+    main: Callable[[list[str]], None],
+    description: str,
+    defaults: Mapping[str, object],
+) -> None:
+    """The help of every dataset shows the dataset's default of an option."""
+    assert len(set(defaults.values())) > 1
+    for dataset, default in defaults.items():
+        with pytest.raises(SystemExit) as exit_info:
+            main(["--dataset", dataset, "--help"])
+        assert exit_info.value.code == 0
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"{description} (default: {default})" in text
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

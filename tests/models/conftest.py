@@ -1,0 +1,25 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+from collections.abc import Iterator
+
+import pyro
+import pytest
+import torch
+
+from models.vae.posteriors import Posterior
+from tests.models.view_pairs import B, D
+
+
+@pytest.fixture
+def seeded() -> Iterator[None]:
+    """Random numbers of seed 0, and parameters that belong to modules, as in a training."""
+    pyro.set_rng_seed(0)
+    with pyro.settings.context(module_local_params=True):
+        yield
+
+
+@pytest.fixture
+def views(seeded: None) -> Posterior:
+    shape = (B, 2, D)
+    return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
