@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_drpm import DRPM
 from pyro_drpm.ops.noise import gumbel
+from pyro_drpm.ops.sizes import perturbed_sizes
 
 __all__ = ["ModalSizesDRPM"]
 
@@ -28,6 +29,9 @@ class ModalSizesDRPM(DRPM):
         >>> partition.sum(-1).unique(dim=0)
         tensor([[2., 2.]])
     """
+
+    def _draw_sizes(self, shape: torch.Size) -> Tensor:
+        return perturbed_sizes(self.sizes.law, None, shape)
 
     def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:
         return None, gumbel(shape + self.event_shape[1:], self.log_s.device)

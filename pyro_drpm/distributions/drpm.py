@@ -28,7 +28,7 @@ from pyro_drpm.ops.partitions import (
 )
 from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
-from pyro_drpm.ops.sizes import sample_sizes
+from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
 
 __all__ = ["DRPM", "BoundParts", "Gradient"]
 
@@ -275,15 +275,15 @@ class DRPM(StraightThroughDistribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""
-        noise = self._noise(torch.Size(sample_shape) + self.batch_shape)
+        shape = torch.Size(sample_shape) + self.batch_shape
         if self.hard and self.gradient == "flow":
-            return self._draw(*noise)
-        return self.partition(*noise)
+            return self._draw(shape)
+        return self.partition(*self._noise(shape))
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
         with torch.no_grad():
-            return self._draw(*self._noise(torch.Size(sample_shape) + self.batch_shape))
+            return self._draw(torch.Size(sample_shape) + self.batch_shape)
 
     @property
     def mode(self) -> Tensor:
@@ -312,26 +312,24 @@ class DRPM(StraightThroughDistribution):
             Shape ``(*sample, *batch, K, n)``, with gradients for weights, scores and noise.
         """
         build = straight_through_partition if self.hard else relaxed_partition
-        counts, scores = self._counts_and_scores(size_noise, ordering_noise)
-        dtype = self._ordering.log_s.dtype
-        return build(self._sizes.law, counts, size_noise, scores, self.temperature, dtype)
-
-    def _draw(self, size_noise: Tensor | None, ordering_noise: Tensor | None) -> Tensor:
-        counts, scores = self._counts_and_scores(size_noise, ordering_noise)
-        log_s = self._ordering.log_s.expand(scores.shape)
-        return drawn_partition(self._sizes.law, counts, scores, log_s)
-
-    def _counts_and_scores(
-        self, size_noise: Tensor | None, ordering_noise: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        shape, scores = self.batch_shape, self._ordering.log_s.double()
+        law, log_s = self._sizes.law, self._ordering.log_s
+        shape, scores = self.batch_shape, log_s.double()
         if size_noise is not None:
             shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
         if ordering_noise is not None:
             shape = torch.broadcast_shapes(shape, ordering_noise.shape[:-1])
             scores = scores + ordering_noise
-        counts = sample_sizes(self._sizes.law, size_noise, shape)
-        return counts, scores.expand(*shape, -1)
+        counts = perturbed_sizes(law, size_noise, shape)
+        scores = scores.expand(*shape, -1)
+        return build(law, counts, size_noise, scores, self.temperature, log_s.dtype)
+
+    def _draw(self, shape: torch.Size) -> Tensor:
+        log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
+        scores = log_s.detach().double() + gumbel(log_s.shape, log_s.device)
+        return drawn_partition(self._sizes.law, self._draw_sizes(shape), scores, log_s)
+
+    def _draw_sizes(self, shape: torch.Size) -> Tensor:
+        return sample_sizes(self._sizes.law, shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.

@@ -19,7 +19,6 @@ from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, log_normalizer, size_law
 from pyro_drpm.ops.sizes import boundary_moves, sample_sizes
 
@@ -95,9 +94,9 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         log_omega = log_weights(owner, "omega", omega, log_omega, validate)
         capacities = _capacities(owner, capacities, log_omega, total_count, validate)
         # The parameters stay as small as they were given: expanded copies share their tables.
-        self._log_omega, self._capacities = torch.broadcast_tensors(log_omega, capacities)
+        shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
+        self._log_omega, self._capacities = log_omega.expand(shape), capacities
         self._cache: dict[int | None, SizeLaw] = {}
-        shape = self._log_omega.shape
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
         self._validate_args = validate
 
@@ -197,13 +196,11 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def sample_counts(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts as integers, shape ``(*sample, *batch, K)``."""
         shape = torch.Size(sample_shape) + self.batch_shape
-        return sample_sizes(
-            self.law, gumbel(shape + self.noise_shape, self._log_omega.device), shape
-        )
+        return sample_sizes(self.law, shape)
 
     @property
     def noise_shape(self) -> torch.Size:
-        """Shape ``(K - 1, w)`` of the Gumbel noise behind one draw."""
+        """Shape ``(K - 1, w)`` of the Gumbel noise behind a relaxed draw."""
         num_subsets, width = self.law.mass.shape[-2:]
         return torch.Size((num_subsets - 1, width))
 

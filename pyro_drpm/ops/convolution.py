@@ -15,17 +15,14 @@ from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["convolve"]
 
-# From so many results on, a CPU is faster with a pass over them for each entry of the kernel than
-# with sums over windows; a GPU would have to launch each pass. Matrix products of overlapping
-# windows are slower still.
-_MANY_RESULTS = 1 << 13
-# Products of windows and kernel that are held at a time.
-_CHUNK = 1 << 23
+# Products that are held at a time, few enough to stay in a processor's cache. Matrix products of
+# overlapping windows would copy them.
+_CHUNK = 1 << 19
 
 
 @overridable
-def convolve(a: Tensor, b: Tensor) -> Tensor:
-    """Full convolution along the last dimension.
+def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    """Part of a convolution along the last dimension.
 
     Sums products directly instead of going through a Fourier transform, so that terms far
     below the largest one keep their relative accuracy when ``a`` and ``b`` are non-negative.
@@ -33,55 +30,47 @@ def convolve(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a: Shape ``(*batch, p)``.
         b: Shape ``(*batch, q)``, batch shapes broadcast.
+        first: Index of the first entry that is wanted; negative for zeros before the convolution.
+        width: Number of entries that are wanted, zeros behind the convolution; at least one must
+            be of the convolution.
 
     Returns:
-        Shape ``(*batch, p + q - 1)``, ``out[j] = sum_i a[i] b[j - i]``.
+        Shape ``(*batch, width)``, ``out[j] = sum_i a[i] b[first + j - i]``.
 
     Example:
-        >>> convolve(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.0, 1.0]))
+        >>> convolve(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.0, 1.0]), 0, 4)
         tensor([1., 3., 3., 2.])
     """
     batch_shape = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    result: Tensor = _Convolution.apply(a.expand(*batch_shape, -1), b.expand(*batch_shape, -1))
+    a, b = a.expand(*batch_shape, -1), b.expand(*batch_shape, -1)
+    result: Tensor = _Convolution.apply(a, b, first, width)
     return result
-
-
-def _slide(x: Tensor, kernel: Tensor) -> Tensor:
-    """``out[i] = sum_j x[i + j] kernel[j]`` wherever the kernel lies inside ``x``."""
-    rows = x.shape[-1] - kernel.shape[-1] + 1
-    if x.device.type == "cpu" and x[..., 0].numel() * rows >= _MANY_RESULTS:
-        result = x.new_zeros(*x.shape[:-1], rows)
-        for place, weight in enumerate(kernel.split(1, -1)):
-            result.addcmul_(x[..., place : place + rows], weight)
-        return result
-    windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, rows, len(kernel)), a view
-    step = max(1, _CHUNK // max(1, kernel.numel()))
-    parts = [(part * kernel.unsqueeze(-2)).sum(-1) for part in windows.split(step, -2)]
-    return torch.cat(parts, -1)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
         ctx.save_for_backward(a, b)
-        overlap = a.shape[-1] - 1
-        return _slide(F.pad(b, (overlap, overlap)), a.flip(-1))
+        ctx.first = first
+        kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
+        before = kernel.shape[-1] - 1 - first
+        x = F.pad(x, (before, first + width - x.shape[-1]))  # what is negative is cut off
+        windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, width, len(kernel)), a view
+        kernel = kernel.flip(-1).unsqueeze(-2)
+        step = max(1, _CHUNK // max(1, kernel.numel()))
+        return torch.cat([(part * kernel).sum(-1) for part in windows.split(step, -2)], -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, b = ctx.saved_tensors
-        return _Correlation.apply(grads[0], b), _Correlation.apply(grads[0], a)
+        return (
+            _adjoint(grads[0], b, ctx.first, a.shape[-1]) if ctx.needs_input_grad[0] else None,
+            _adjoint(grads[0], a, ctx.first, b.shape[-1]) if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+        )
 
 
-class _Correlation(torch.autograd.Function):
-    """The adjoint of a convolution; with it every derivative stays in the pair."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
-        ctx.save_for_backward(x, kernel)
-        return _slide(x, kernel)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x, kernel = ctx.saved_tensors
-        return _Convolution.apply(grads[0], kernel), _Correlation.apply(x, grads[0])
+def _adjoint(grad: Tensor, other: Tensor, first: int, width: int) -> Tensor:
+    """``out[i] = sum_j grad[j] other[first + j - i]``, a convolution as well."""
+    return convolve(grad, other.flip(-1), other.shape[-1] - 1 - first, width)

@@ -6,7 +6,7 @@ r"""Smooth functions of one variable at many points, from few of them.
 A function that is analytic where the imaginary part is below :math:`d` is on an interval of
 half-width :math:`h` its Chebyshev interpolant at :math:`m` points up to the order of
 :math:`\rho^{-m}`, with :math:`\rho = a + \sqrt{1 + a^2}` and :math:`a = d / h` (Trefethen:
-Approximation Theory and Approximation Practice, SIAM 2013, chapter 8).
+Approximation Theory and Approximation Practice, SIAM 2013, chapters 5 and 8).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["interpolated"]
 
 _FEWEST = 4
 _NARROWEST = 1e-3
+_TINY = 1e-30
 
 
 def interpolated(
@@ -55,14 +56,12 @@ def interpolated(
     if m is None or 2 * m > points.shape[-1]:
         return function(points)
     angles = (torch.arange(m, dtype=torch.float64) + 0.5) * (math.pi / m)
-    orders = torch.arange(m, dtype=torch.float64)
-    at_nodes = function((middle + half * angles.cos()).to(points.dtype))
-    # Chebyshev polynomials at the points, and the coefficients of the interpolant.
-    place = ((points - middle) / half).double().clamp(-1, 1)
-    polynomials = (place.acos().unsqueeze(-1) * orders).cos()
-    transform = (orders.unsqueeze(-1) * angles).cos() * (2 / m)
-    transform[0] /= 2
-    return (polynomials @ transform).to(at_nodes.dtype) @ at_nodes
+    nodes, signs = angles.cos().to(points.dtype), 1 - 2 * (torch.arange(m) % 2)
+    at_nodes = function(middle + half * nodes)
+    # The barycentric formula.
+    distance = ((points - middle) / half).unsqueeze(-1) - nodes
+    weights = (signs * angles.sin()).to(points.dtype) / distance.where(distance != 0, _TINY)
+    return (weights / weights.sum(-1, keepdim=True)).to(at_nodes.dtype) @ at_nodes
 
 
 def _sufficient(half_width: float, analytic_within: float, eps: float) -> int | None:

@@ -26,8 +26,8 @@ def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor)
     Args:
         law: Tables of the size distribution.
         counts: Integers drawn from it, shape ``(*batch, K)``.
-        scores: ``log_s`` plus Gumbel noise, shape ``(*batch, n)``; the first subset takes the
-            highest.
+        scores: ``log_s`` plus Gumbel noise, shape ``(*batch, n)``, float64; the first subset takes
+            the highest. Not differentiated.
         log_s: Log-scores, shape ``(*batch, n)``; their dtype is that of the result.
 
     Returns:
@@ -41,7 +41,7 @@ def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor)
         room = torch.zeros_like(F.pad(inside, (1, 1)))
         moves = room.scatter_add(-1, boundaries + 1, up).scatter_add(-1, boundaries, down)
         inside = inside + moves[..., 1:-1]
-    return permute_by_draw(_subsets(inside), scores.detach(), log_s)
+    return permute_by_draw(_subsets(inside), scores, log_s)
 
 
 def straight_through_partition(

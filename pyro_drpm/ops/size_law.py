@@ -43,9 +43,10 @@ class SizeLaw(NamedTuple):
     Attributes:
         total: The number ``n`` of elements.
         mass: Probabilities of ``B_k``, shape ``(*batch, K, w)``.
-        mass_start: Count at the left edge of each window of ``mass``, shape ``(*batch, K)``.
+        mass_start: Count at the left edge of each window of ``mass``, shape ``(*batch, K)``; may
+            be negative, where the mass is 0.
         rest: Probabilities of ``B_k + ... + B_K``, shape ``(*batch, K, w)``; row 0 is empty.
-        rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``.
+        rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``, likewise.
         log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
     """
 
@@ -59,6 +60,14 @@ class SizeLaw(NamedTuple):
     def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
         """Probabilities of counts given what the earlier subsets have left over.
 
+        All zeros where no count is possible, else :meth:`joint` divided by its sum.
+        """
+        joint = self.joint(subsets, remaining)
+        return joint / joint.sum(-1, keepdim=True).clamp(min=_TINY)
+
+    def joint(self, subsets: int | slice, remaining: Tensor) -> Tensor:
+        """Probabilities that a count and all later ones add up to what is left over.
+
         Args:
             subsets: One subset from 0 to ``K - 2``, or ``slice(-1)`` for all of them at once.
             remaining: Elements left for that subset and all later ones, shape ``(*sample, *batch)``
@@ -66,8 +75,7 @@ class SizeLaw(NamedTuple):
 
         Returns:
             One more dimension, of size ``w``; entry ``x`` is the probability of the count
-            ``mass_start + x``, exactly 0 where that is impossible. All zeros where no count is
-            possible.
+            ``mass_start + x``, exactly 0 where that is impossible.
         """
         mass, rest = self.mass[..., subsets, :], self.rest[..., 1:, :][..., subsets, :]
         if isinstance(subsets, slice):
@@ -79,8 +87,7 @@ class SizeLaw(NamedTuple):
         index = (remaining - start).unsqueeze(-1) - torch.arange(width, device=mass.device)
         inside = (index >= 0) & (index < width)
         rest = rest.expand(*index.shape[:-1], width).gather(-1, index.clamp(0, width - 1))
-        joint = mass * torch.where(inside, rest, 0.0)
-        return joint / joint.sum(-1, keepdim=True).clamp(min=_TINY)
+        return mass * torch.where(inside, rest, 0.0)
 
 
 def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
@@ -91,25 +98,24 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
         capacities: Integers ``m_k``, shape ``(*batch, K)`` or broadcastable.
         total: Number ``n`` of elements; the capacities must add up to at least that.
     """
-    log_omega, capacities = torch.broadcast_tensors(log_omega.double(), capacities)
+    shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
+    log_omega = log_omega.double().expand(shape)
     tilt = _tilt(log_omega.detach(), capacities, total)
     log_odds = log_omega + tilt.unsqueeze(-1)
     softplus = torch.nn.functional.softplus(log_odds.detach())
-    mean = capacities * torch.sigmoid(log_odds.detach())
-    width = min(total + 1, _window_width(total))
-    mass_start = _window_start(mean, width, total)
-    rest_start = _window_start(mean.flip(-1).cumsum(-1).flip(-1), width, total)
+    mean_of_rest = (capacities * log_odds.detach().sigmoid()).flip(-1).cumsum(-1).flip(-1)
+    windows = _windows(mean_of_rest, total)
 
-    x = mass_start.unsqueeze(-1) + torch.arange(width, device=log_omega.device)
-    possible = x <= capacities.unsqueeze(-1)
+    x = windows.counts
+    possible = (x >= 0) & (x <= capacities.unsqueeze(-1))
     x = torch.where(possible, x, 0)
-    log_mass = log_binomial(capacities.unsqueeze(-1).to(log_odds), x.to(log_odds))
+    log_mass = log_binomial(capacities.unsqueeze(-1).double(), x.double())
     log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
     mass = torch.where(possible, log_mass, -math.inf).exp()
 
-    rest = _partial_sums(mass, mass_start, rest_start)
+    rest = _partial_sums(mass, windows.offset)
     log_scale = (capacities * softplus).sum(-1) - total * tilt
-    return SizeLaw(total, mass, mass_start, rest, rest_start, log_scale)
+    return SizeLaw(total, mass, windows.mass_start, rest, windows.rest_start, log_scale)
 
 
 def log_normalizer(law: SizeLaw) -> Tensor:
@@ -150,17 +156,40 @@ def _window_width(total: int) -> int:
     return 2 * math.ceil(third + math.sqrt(third**2 + 2 * _DROPPED_NATS * total)) + 1
 
 
-def _window_start(mean: Tensor, width: int, total: int) -> Tensor:
-    return (mean.round().long() - width // 2).clamp(0, total + 1 - width)
+class _Windows(NamedTuple):
+    """Where the tables are cut.
+
+    Attributes:
+        mass_start: As in :class:`SizeLaw`.
+        rest_start: As in :class:`SizeLaw`.
+        counts: What the entries of ``mass`` stand for, ``(*batch, K, w)``, or ``(w,)`` if the same
+            for all.
+        offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
+    """
+
+    mass_start: Tensor
+    rest_start: Tensor
+    counts: Tensor
+    offset: int
 
 
-def _partial_sums(mass: Tensor, mass_start: Tensor, rest_start: Tensor) -> Tensor:
+def _windows(mean_of_rest: Tensor, total: int) -> _Windows:
+    """Windows around the means of the partial sums, ``(*batch, K)``, or of the whole support."""
+    width = min(total + 1, _window_width(total))
+    counts = torch.arange(width, device=mean_of_rest.device)
+    center = mean_of_rest.round().long()
+    if width == total + 1:
+        return _Windows(torch.zeros_like(center), torch.zeros_like(center), counts, 0)
+    half = width // 2
+    mass_start = center - torch.nn.functional.pad(center[..., 1:], (0, 1)) - half
+    return _Windows(mass_start, center - half, mass_start.unsqueeze(-1) + counts, half)
+
+
+def _partial_sums(mass: Tensor, offset: int) -> Tensor:
     num_subsets, width = mass.shape[-2:]
     rows = [mass[..., -1, :]]
     for k in range(num_subsets - 2, 0, -1):
-        whole = convolve(mass[..., k, :], rows[-1])
-        first = rest_start[..., k] - mass_start[..., k] - rest_start[..., k + 1]
-        rows.append(slice_with_zeros(whole, first, width))
+        rows.append(convolve(mass[..., k, :], rows[-1], offset, width))
     if num_subsets > 1:
         rows.append(torch.zeros_like(rows[0]))  # all subsets together: never needed
     return torch.stack(rows[::-1], -2)

@@ -25,6 +25,7 @@ parameters; no temperature enters.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ from torch import Tensor
 from pyro_drpm.ops.convolution import convolve
 from pyro_drpm.ops.size_law import SizeLaw, slice_with_zeros
 
-__all__ = ["boundary_moves", "relaxed_boundaries", "sample_sizes"]
+__all__ = ["boundary_moves", "perturbed_sizes", "relaxed_boundaries", "sample_sizes"]
 
 
 class BoundaryMoves(NamedTuple):
@@ -43,31 +44,57 @@ class BoundaryMoves(NamedTuple):
     down: Tensor
 
 
-def sample_sizes(law: SizeLaw, noise: Tensor | None, sample_shape: torch.Size) -> Tensor:
+def sample_sizes(law: SizeLaw, shape: torch.Size) -> Tensor:
+    """Draws counts from the exact conditionals, by inversion of their distribution functions.
+
+    Args:
+        law: Tables of the size distribution.
+        shape: Full shape of the draw, ``(*sample, *batch)``.
+
+    Returns:
+        Integers, shape ``(*sample, *batch, K)``.
+    """
+    num_subsets = law.mass.shape[-2]
+    # Above 0, so that no count is drawn that is impossible.
+    level = 1 - torch.rand((*shape, num_subsets - 1), dtype=law.mass.dtype, device=law.mass.device)
+
+    def inverse(k: int, joint: Tensor) -> Tensor:
+        cumulative = joint.cumsum(-1)
+        return (cumulative < level[..., k, None] * cumulative[..., -1:]).sum(-1)
+
+    return _counts(law, shape, inverse)
+
+
+def perturbed_sizes(law: SizeLaw, noise: Tensor | None, shape: torch.Size) -> Tensor:
     """Draws counts by Gumbel-max from the exact conditionals, or takes each one's mode.
 
     Args:
         law: Tables of the size distribution.
         noise: Standard Gumbel noise, shape ``(*sample, *batch, K - 1, w)``; no noise gives
             the most probable count of each conditional.
-        sample_shape: Full shape of the draw, ``(*sample, *batch)``.
+        shape: Full shape of the draw, ``(*sample, *batch)``.
 
     Returns:
         Integers, shape ``(*sample, *batch, K)``.
     """
-    num_subsets = law.mass.shape[-2]
-    remaining = law.mass_start.new_full(sample_shape, law.total)
+
+    def highest(k: int, joint: Tensor) -> Tensor:
+        score = joint.log()
+        return (score if noise is None else score + noise[..., k, :]).argmax(-1)
+
+    return _counts(law, shape, highest)
+
+
+@torch.no_grad()
+def _counts(law: SizeLaw, shape: torch.Size, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Counts one after the other, each an entry of its joint probabilities with what is left."""
+    remaining = law.mass_start.new_full(shape, law.total)
     counts = []
-    with torch.no_grad():
-        for k in range(num_subsets - 1):
-            score = law.conditional(k, remaining).log()
-            if noise is not None:
-                score = score + noise[..., k, :]
-            count = law.mass_start[..., k] + score.argmax(-1)
-            counts.append(count)
-            remaining = remaining - count
-        counts.append(remaining)
-    return torch.stack(counts, -1)
+    for k in range(law.mass.shape[-2] - 1):
+        count = law.mass_start[..., k] + choose(k, law.joint(k, remaining))
+        counts.append(count)
+        remaining = remaining - count
+    return torch.stack([*counts, remaining], -1)
 
 
 def boundary_moves(law: SizeLaw, counts: Tensor) -> BoundaryMoves:
@@ -134,7 +161,7 @@ def relaxed_boundaries(
     boundary = soft.new_ones(*soft.shape[:-2], 1)  # law of c_0 = 0
     rows = [soft.new_zeros(*soft.shape[:-2], 0, n)]  # a single subset has no boundary
     for k, count in enumerate(soft.unbind(-2)):
-        total = convolve(boundary, count)
+        total = convolve(boundary, count, 0, boundary.shape[-1] + count.shape[-1] - 1)
         start = law.mass_start[..., k].expand(total.shape[:-1])
         boundary = slice_with_zeros(total, -start, n)
         rows.append(1 - boundary.cumsum(-1).unsqueeze(-2))  # P(c_k >= i) = 1 - P(c_k <= i - 1)

@@ -232,10 +232,10 @@ def test_loss_is_equation_62(
     images: Tensor,
 ) -> None:
     model, guide = linear_pair(method, shared_latents, kind)
-    pyro.set_rng_seed(1)
+    pyro.set_rng_seed(2)
     elbo = TracePartition_ELBO(bound, GAMMA, DELTA)
     loss = elbo.differentiable_loss(model, guide, images)
-    pyro.set_rng_seed(1)
+    pyro.set_rng_seed(2)
     sampled = sites(guide, images)
     z = sampled["z"]["value"]
     own = Posterior(*guide.encoder(images))
@@ -311,8 +311,8 @@ def test_training_shares_the_dims_of_equal_views_and_few_of_different_ones(
     objective = TracePartition_ELBO(gamma=0.25, delta=0.01)(
         PairModel(LinearDecoder(D, shape), sharing), PairGuide(encoder, sharing)
     )
-    optimizer = torch.optim.Adam(objective.parameters(), 0.03)
-    for _ in range(100):
+    optimizer = torch.optim.Adam(objective.parameters(), 0.01)
+    for _ in range(200):
         optimizer.zero_grad()
         objective(batch(32)).div(32).backward()
         optimizer.step()
