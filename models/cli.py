@@ -16,6 +16,7 @@ from typing import TypeVar
 import pyro
 import tyro
 
+from models.hardware import Hardware
 from models.settings import RunSettings
 
 __all__ = ["one_line_errors", "parse_settings", "training_session"]
@@ -62,15 +63,22 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def training_session() -> Iterator[None]:
-    """Keep Lightning quiet and Pyro's parameters where the optimisers find them."""
-    lightning = logging.getLogger("lightning.pytorch")
-    level = lightning.level
+def training_session(hardware: Hardware) -> Iterator[None]:
+    """Start all processes, keep Lightning quiet and Pyro's parameters where optimisers find them.
+
+    Args:
+        hardware: Where the trainings of the session run.
+    """
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
     # Below this level it tells about accelerators and gives tips; progress bars suffice.
-    lightning.setLevel(logging.WARNING)
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings(), pyro.settings.context(module_local_params=True):
             warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            yield
+            with hardware.processes():
+                yield
     finally:
-        lightning.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

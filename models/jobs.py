@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from joblib import Parallel, delayed
+from lightning.fabric.utilities import rank_zero_only
 
 from models.cli import training_session
 from models.curves import Curves, draw_curves, write_curves
 from models.runs import prepare_run
 from models.settings import RunSettings
 
-__all__ = ["JobSettings", "TrainingJob", "list_files", "prepare_jobs", "run_jobs"]
+__all__ = ["JobSettings", "TrainingJob", "prepare_jobs", "print_files", "run_jobs"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class JobSettings(RunSettings):
     def validate(self) -> None:
         super().validate()
         self.require_positive("jobs")
+        if self.jobs > 1 and self.hardware.num_processes > 1:
+            raise ValueError(
+                f"jobs must be 1 where several devices train together, but is {self.jobs}"
+            )
 
 
 class TrainingJob(Protocol):
@@ -91,7 +96,7 @@ def run_jobs(
     """
 
     def in_session(job: Job) -> tuple[Outcome, dict[str, list[float]]]:
-        with training_session():
+        with training_session(settings.hardware):
             return run(settings, job)
 
     done = Parallel(n_jobs=settings.jobs)(delayed(in_session)(job) for job in jobs)
@@ -99,6 +104,7 @@ def run_jobs(
     return [outcome for outcome, _ in done]
 
 
+@rank_zero_only
 def _save_curves(
     out: Path, jobs: Sequence[TrainingJob], curves: Sequence[dict[str, list[float]]]
 ) -> None:
@@ -111,10 +117,10 @@ def _save_curves(
         draw_curves(out / repetition / "curves.png", stages)
 
 
-def list_files(out: Path, jobs: Sequence[TrainingJob]) -> str:
-    """List checkpoints and figures of all repetitions, a line each."""
-    lines = []
+@rank_zero_only
+def print_files(out: Path, jobs: Sequence[TrainingJob]) -> None:
+    """Print the paths of the checkpoints and figures of all repetitions, a line each."""
     for repetition in dict.fromkeys(job.repetition for job in jobs):
         for pattern, kind in (("*.ckpt", "checkpoint"), ("*.png", "figure")):
-            lines += [f"{kind:<13}{path}" for path in sorted((out / repetition).glob(pattern))]
-    return "\n".join(lines)
+            for path in sorted((out / repetition).glob(pattern)):
+                print(f"{kind:<13}{path}")

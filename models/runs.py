@@ -20,11 +20,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.fabric.utilities import rank_zero_only
+
 from models.stages import check_checkpoint
 
 __all__ = ["prepare_run"]
 
 
+@rank_zero_only
 def prepare_run(
     out: Path,
     settings: str,
@@ -37,7 +40,8 @@ def prepare_run(
     """Make a directory ready for a new run, or check that the run in it can be resumed.
 
     An old run is removed: its results and all its repetitions, which are the directories that are
-    named like those of the new run but for the numbers. Other files stay.
+    named like those of the new run but for the numbers. Other files stay. Of several processes that
+    train together the first does all this.
 
     Args:
         out: Directory of the run.

@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+from models.hardware import Hardware
+
 __all__ = ["RunSettings"]
 
 
@@ -34,6 +36,12 @@ class RunSettings:
     """Number of repetitions, with consecutive seeds."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on."""
+    devices: int = 1
+    """Number of devices of this machine, or of processes where they are no GPUs."""
+    num_nodes: int = 1
+    """Number of machines, on each of which the command is started."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How several devices train together."""
     checkpoint_every: int = 1
     """Epochs from one checkpoint to the next."""
 
@@ -48,16 +56,26 @@ class RunSettings:
         has_gpu = self.device != "cpu" and torch.cuda.is_available()
         return torch.device("cuda" if has_gpu else "cpu")
 
+    @property
+    def hardware(self) -> Hardware:
+        """Where trainings run."""
+        return Hardware(self.device, self.devices, self.num_nodes, self.strategy)
+
     def validate(self) -> None:
         """Check the ranges of the settings.
 
         Raises:
             ValueError: If one is out of its range, or there is no GPU to train on.
         """
-        self.require_positive("seeds", "checkpoint_every")
+        self.require_positive("seeds", "checkpoint_every", "devices", "num_nodes")
         self.require_non_negative("seed")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but torch finds no GPU: use --device cpu")
+        if self.torch_device.type == "cuda" and self.devices > torch.cuda.device_count():
+            raise ValueError(
+                f"devices must be at most {torch.cuda.device_count()}, the number of GPUs that "
+                f"torch finds, but is {self.devices}"
+            )
 
     def require_positive(self, *names: str) -> None:
         """Check that settings are above zero; raise :class:`ValueError` otherwise."""
@@ -85,4 +103,4 @@ class RunSettings:
 
 
 # Where files are and how a run is done; the results are the same.
-_ASIDE = ("out", "data_dir", "resume", "device", "jobs")
+_ASIDE = ("out", "data_dir", "resume", "device", "strategy", "jobs")

@@ -29,7 +29,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
 
-__all__ = ["Batches", "ShuffledBatches", "Stage", "check_checkpoint", "derive_seed"]
+from models.hardware import Hardware, own_part
+
+__all__ = ["Batches", "ShuffledBatches", "Stage", "check_checkpoint", "derive_seed", "per_epoch"]
+
+
+def per_epoch(batch_size: int) -> dict[str, Any]:
+    """Arguments for ``LightningModule.log``: the mean over an epoch and all processes.
+
+    Args:
+        batch_size: Number of rows of the batch.
+    """
+    return {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": batch_size}
 
 
 def derive_seed(seed: int, stage: str, epoch: int = 0) -> int:
@@ -106,7 +117,7 @@ class Stage:
         epochs: Number of epochs.
         checkpoint_every: Number of epochs from one checkpoint to the next; the last epoch always
             writes one.
-        device: Accelerator in Lightning's terms: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        hardware: Where to train.
         title: Of the progress bar, before the seed and the name.
     """
 
@@ -115,7 +126,7 @@ class Stage:
     seed: int
     epochs: int
     checkpoint_every: int = 1
-    device: str = "auto"
+    hardware: Hardware = Hardware()
     title: str = ""
 
     @property
@@ -133,14 +144,13 @@ class Stage:
         Returns:
             The logged metrics of every epoch.
         """
-        history = _History()
+        history, seeds = _History(), _EpochSeeds(self.seed, self.name)
         trainer = Trainer(
-            accelerator=self.device,
-            devices=1,
+            **self.hardware.arguments(),
             max_epochs=self.epochs,
             logger=TensorBoardLogger(self.directory / "logs", name=self.name, version=""),
             callbacks=[
-                _EpochSeeds(self.seed, self.name),
+                seeds,
                 _StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip()),
                 history,
                 _EpochCheckpoint(self.checkpoint, self.checkpoint_every),
@@ -149,34 +159,60 @@ class Stage:
             log_every_n_steps=1,
         )
         ckpt_path = self.checkpoint if self.checkpoint.exists() else None
-        trainer.fit(module, _LateBatches(batches), ckpt_path=ckpt_path, weights_only=True)
+        late = _LateBatches(batches, seeds, self.hardware.num_processes)
+        trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
         return history.metrics
 
 
 class _LateBatches:
     """Begins an iteration with its first batch, for which Lightning asks after seeding the epoch.
 
-    It asks for the iterator itself before that, and some iterables draw numbers for it.
+    It asks for the iterator itself before that, and some iterables draw numbers for it. Of several
+    processes all draw the same batches, from random numbers that are seeded apart, and each keeps
+    its own part.
     """
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+    def __init__(self, batches: Batches, seeds: _EpochSeeds, num_processes: int) -> None:
+        self.batches, self.seeds, self.num_processes = batches, seeds, num_processes
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self.batches
+        yield from self.batches if self.num_processes == 1 else self._own_parts()
+
+    def _own_parts(self) -> Iterator[Any]:
+        gpu = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        batches: Iterator[Any] | None = None
+        for step in range(len(self)):
+            with torch.random.fork_rng(gpu):
+                torch.manual_seed(derive_seed(self.seeds.of_epoch, "batch", step))
+                if batches is None:
+                    batches = iter(self.batches)
+                batch = next(batches)
+            yield own_part(batch, self.seeds.rank, self.num_processes)
 
 
 class _EpochSeeds(Callback):
-    """Seeds every epoch."""
+    """Seeds every epoch, and every process on its own.
+
+    Attributes:
+        of_epoch: Seed of the epoch, the same for all processes.
+        rank: Number of the process.
+    """
+
+    of_epoch: int
+    rank: int
 
     def __init__(self, seed: int, stage: str) -> None:
         self.seed, self.stage = seed, stage
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pyro.set_rng_seed(derive_seed(self.seed, self.stage, trainer.current_epoch))
+        self.rank = trainer.global_rank
+        self.of_epoch = derive_seed(self.seed, self.stage, trainer.current_epoch)
+        pyro.set_rng_seed(
+            derive_seed(self.of_epoch, "process", self.rank) if self.rank else self.of_epoch
+        )
 
 
 class _History(Callback):
@@ -222,9 +258,16 @@ class _StageProgress(ProgressBar):
     def __init__(self, description: str) -> None:
         super().__init__()
         self.description = description
+        self.enabled = True
         self.bar: tqdm[Any] | None = None
 
+    def disable(self) -> None:
+        """Stay away; Lightning says so to all processes but the first."""
+        self.enabled = False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.enabled:
+            return
         total = trainer.num_training_batches * (trainer.max_epochs or 0)
         self.bar = tqdm(
             total=total,

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from lightning.fabric.utilities import rank_zero_only
+
 from models.cli import one_line_errors, parse_settings
-from models.jobs import list_files, prepare_jobs, run_jobs
+from models.jobs import prepare_jobs, print_files, run_jobs
 from models.mtl.config import PRESETS, Config
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
 from models.mtl.figures import save_noise_figure
@@ -31,9 +33,10 @@ def main(args: Sequence[str] | None = None) -> None:
         prepare_jobs(config, jobs, results=(NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE))
     report = report_attributes if config.dataset == "celeba" else report_noise
     report(config, run_jobs(run_job, config, jobs))
-    print(list_files(config.out, jobs))
+    print_files(config.out, jobs)
 
 
+@rank_zero_only
 def report_noise(config: Config, results: Sequence[Result]) -> None:
     """Print and save the scores for each noise ratio, and draw figure 4."""
     path, figure = config.out / NOISE_TABLE, config.out / NOISE_FIGURE
@@ -53,6 +56,7 @@ def report_noise(config: Config, results: Sequence[Result]) -> None:
     print(f"\nscores       {path}\nfigure       {figure}")
 
 
+@rank_zero_only
 def report_attributes(config: Config, results: Sequence[Result]) -> None:
     """Print and save the scores of all attributes of CelebA, table 6."""
     path = config.out / ATTRIBUTE_TABLE

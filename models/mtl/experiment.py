@@ -90,7 +90,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
         job.seed,
         config.epochs,
         config.checkpoint_every,
-        config.device,
+        config.hardware,
         title=f"condition {job.condition}",
     )
     batches = ShuffledBatches((data.train_images, data.train_labels), config.batch_size)

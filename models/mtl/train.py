@@ -17,6 +17,7 @@ from models.mtl.config import Config, Method
 from models.mtl.model import TaskGuide, TaskModel
 from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
 from models.mtl.shares import AllNeurons, Partition, Shares
+from models.stages import per_epoch
 from pyro_drpm.infer import ExponentialAnnealing
 
 __all__ = ["TaskTraining"]
@@ -50,7 +51,7 @@ class TaskTraining(LightningModule):
         images, labels = batch
         self.shares.temperature = self.annealing(self.global_step)
         loss = self.objective(self.normalize(images), labels) / len(images)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("loss", loss, **per_epoch(len(images)))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 
+from lightning.fabric.utilities import rank_zero_only
+
 from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
-from models.jobs import list_files, prepare_jobs, run_jobs
+from models.jobs import prepare_jobs, print_files, run_jobs
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
 from models.vae.experiment import all_jobs, run_job
@@ -31,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> None:
         jobs = all_jobs(config)
         prepare_jobs(config, jobs, results=(TABLE, FIGURE))
     report(config, run_jobs(run_job, config, jobs))
-    print(list_files(config.out, jobs))
+    print_files(config.out, jobs)
 
 
 def check_data(config: Config) -> None:
@@ -48,6 +50,7 @@ def check_data(config: Config) -> None:
     PairTraining(config, config.methods[0], data.image_shape)
 
 
+@rank_zero_only
 def report(config: Config, results: list[Result]) -> None:
     """Print both tables, save every score, and draw figure 3."""
     with (config.out / TABLE).open("w", newline="") as file:

@@ -68,7 +68,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
         seed,
         config.epochs,
         config.checkpoint_every,
-        config.device,
+        config.hardware,
         title=f"n_shared {n_shared}",
     )
     batches = PairBatches(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities import rank_zero_only
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -62,6 +63,7 @@ def _draw_line(axes: Axes, method: str, by_number: dict[int, list[Result]], attr
 
 
 @torch.no_grad()
+@rank_zero_only
 def save_swaps(
     path: Path,
     training: PairTraining,

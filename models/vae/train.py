@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
+from models.stages import per_epoch
 from models.vae.config import Config
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder
@@ -82,7 +83,7 @@ class PairTraining(LightningModule):
         """Give the loss of a batch ``(B, 2, C, H, W)`` at the temperature of the step."""
         with temperature(self.annealing(self.global_step)):
             loss = self.objective(images) / len(images)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("loss", loss, **per_epoch(len(images)))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

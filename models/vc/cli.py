@@ -9,6 +9,8 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 
+from lightning.fabric.utilities import rank_zero_only
+
 from models.cli import one_line_errors, parse_settings, training_session
 from models.data import load_images
 from models.vc.config import PRESETS, Config
@@ -26,13 +28,14 @@ def main(args: Sequence[str] | None = None) -> None:
         data = load_images(config.dataset, config.data_dir)
         prepare_directory(config)
     results: dict[str, list[Scores]] = defaultdict(list)
-    with training_session():
+    with training_session(config.hardware):
         for seed in config.all_seeds:
             for method, scores in Experiment(config, data, seed).run().items():
                 results[method].append(scores)
     report(config, results)
 
 
+@rank_zero_only
 def report(config: Config, results: dict[str, list[Scores]]) -> None:
     """Print the table of all methods, save every score, and tell where the files are."""
     path = config.out / "metrics.csv"

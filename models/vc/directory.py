@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning.fabric.utilities import rank_zero_only
+
 from models.runs import prepare_run
 from models.vc.config import Config
 
@@ -29,6 +31,7 @@ def seed_directory(config: Config, seed: int) -> Path:
     return config.out / f"seed-{seed}"
 
 
+@rank_zero_only
 def prepare_directory(config: Config) -> None:
     """Make the directory ready for a new run, or check that the run in it can be resumed.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 
 import pyro
+from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
 from sklearn.mixture import GaussianMixture
@@ -163,6 +164,7 @@ class Experiment:
         self._fit_clusters("drpm", training, features, images)
         return training
 
+    @rank_zero_only
     def save_figures(self, training: VariationalTraining) -> None:
         """Draw what DRPM-VC generates, and the learning curves of all stages."""
         figures = self.directory / "figures"
@@ -184,7 +186,7 @@ class Experiment:
     def _fit(self, name: str, training: LightningModule, batches: Batches, epochs: int) -> None:
         config = self.config
         stage = Stage(
-            name, self.directory, self.seed, epochs, config.checkpoint_every, config.device
+            name, self.directory, self.seed, epochs, config.checkpoint_every, config.hardware
         )
         self.curves[name] = stage.fit(training, batches)
 

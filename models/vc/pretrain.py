@@ -23,6 +23,7 @@ from kornia import augmentation
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from models.stages import per_epoch
 from models.vc.networks import Autoencoder
 
 __all__ = [
@@ -119,7 +120,7 @@ class ReconstructionPretraining(LightningModule):
         (images,) = batch
         loc, _ = self.network.encoder(images)
         loss = reconstruction_loss(self.network.decoder(loc), images)
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("loss", loss, **per_epoch(len(images)))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -182,7 +183,7 @@ class ContrastivePretraining(LightningModule):
         }
         loss = torch.stack(list(terms.values())).sum()
         terms["loss"] = loss
-        self.log_dict(terms, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log_dict(terms, **per_epoch(len(images)))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from models.stages import derive_seed
+from models.stages import derive_seed, per_epoch
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
 from pyro_drpm.infer import ExponentialAnnealing, temperature
@@ -51,7 +51,7 @@ class VariationalTraining(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch ``(inputs, images)``."""
         loss = self.objective(*batch) / len(batch[0])
-        self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        self.log("loss", loss, **per_epoch(len(batch[0])))
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from models.cli import one_line_errors, parse_settings, training_session
+from models.hardware import Hardware
 from models.settings import RunSettings
 
 
@@ -94,6 +95,8 @@ def test_only_what_the_results_depend_on_is_stored() -> None:
         "seed": 0,
         "seeds": 1,
         "checkpoint_every": 1,
+        "devices": 1,
+        "num_nodes": 1,
         "dataset": "small",
         "epochs": 3,
     }
@@ -106,7 +109,7 @@ def test_repetitions_have_consecutive_seeds() -> None:
 def test_a_training_session_ends_as_it_began() -> None:
     logger = logging.getLogger("lightning.pytorch")
     before = logger.level, list(warnings.filters), pyro.settings.get("module_local_params")
-    with training_session():
+    with training_session(Hardware()):
         assert not logger.isEnabledFor(logging.INFO)
         assert pyro.settings.get("module_local_params")
     after = logger.level, list(warnings.filters), pyro.settings.get("module_local_params")

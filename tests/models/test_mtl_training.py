@@ -28,6 +28,7 @@ from models.mtl.train import TaskTraining
 from models.stages import ShuffledBatches, Stage
 from tests.models.celeba_files import TEST, write_celeba
 from tests.models.training_checks import (
+    CPU,
     Killed,
     assert_help_shows,
     error_line,
@@ -119,7 +120,7 @@ def test_training_lowers_the_losses_of_both_tasks(
     with pyro.settings.context(module_local_params=True):
         training = TaskTraining(config, method, digits)
         before = losses(training, digits)
-        stage = Stage(method, tmp_path, seed=0, epochs=config.epochs, device="cpu")
+        stage = Stage(method, tmp_path, seed=0, epochs=config.epochs, hardware=CPU)
         batches = ShuffledBatches((digits.train_images, digits.train_labels), config.batch_size)
         curve = stage.fit(training, batches)["loss"]
     torch.testing.assert_close(before, torch.full((2,), math.log(10)), atol=0.15, rtol=0)

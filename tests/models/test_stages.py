@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from models.stages import Batches, ShuffledBatches, Stage, check_checkpoint, derive_seed
+from tests.models.training_checks import CPU
 
 EPOCHS = 5
 
@@ -74,7 +75,7 @@ def train(
     """Learning curves and weights after a training that follows on unrelated random numbers."""
     pyro.set_rng_seed(unrelated_seed)
     module = NoisyRegression(fatal_step)
-    stage = Stage("fit", directory, seed=0, epochs=EPOCHS, checkpoint_every=2, device="cpu")
+    stage = Stage("fit", directory, seed=0, epochs=EPOCHS, checkpoint_every=2, hardware=CPU)
     return stage.fit(module, batches), module.weight.detach()
 
 

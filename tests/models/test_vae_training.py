@@ -164,6 +164,8 @@ def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
         ("--methods drpm drpm", "methods must hold different values, but is ('drpm', 'drpm')"),
         ("--image-size 30", "multiples of 16, but have 30 x 30"),
         ("--jobs 0", "jobs must be positive, but is 0"),
+        ("--devices 0", "devices must be positive, but is 0"),
+        ("--jobs 3 --devices 2", "jobs must be 1 where several devices train together, but is 3"),
         ("--beta 0", "beta must be positive, but is 0.0"),
         ("--delta -1", "delta must not be negative, but is -1.0"),
         ("--dataset mpi3d", "pass its directory as data_dir"),

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from models.hardware import Hardware
+
 __all__ = [
+    "CPU",
     "Killed",
     "assert_help_shows",
     "error_line",
@@ -23,6 +26,9 @@ __all__ = [
     "read_csv",
     "read_curves",
 ]
+
+
+CPU = Hardware("cpu")
 
 
 class Killed(Exception):
