@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.distributions.util import scale_and_mask, sum_rightmost
 from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.util import torch_item
+from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.trace_struct import Trace
+from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.distributions import Distribution, Independent
+from torch.overrides import TorchFunctionMode
 
 from pyro_drpm.distributions import DRPM
 
@@ -86,15 +89,23 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
         super().__init__(**kwargs)
         self.bound, self.gamma, self.delta, self.step = bound, gamma, delta, 0
 
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        return float(super().loss(model, guide, *args, **kwargs))
+
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
-        loss = super().differentiable_loss(model, guide, *args, **kwargs)
+        """The loss as a tensor, without waiting for the device that it is computed on."""
+        traces = self._get_traces(model, guide, args, kwargs)
+        losses = [self._differentiable_loss_particle(*trace)[1] for trace in traces]
         self.step += 1
+        loss = sum(losses) / self.num_particles
+        if is_validation_enabled():
+            warn_if_nan(loss, "loss")
         return loss
 
-    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss = super().loss_and_grads(model, guide, *args, **kwargs)
         self.step += 1
-        return loss
+        return float(loss)
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         in_guide = _Defer(None)
@@ -107,12 +118,12 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> Any:
         # DRPM sites are masked in the traces, so what comes back is the loss of all others.
-        loss, surrogate_loss = super()._differentiable_loss_particle(model_trace, guide_trace)
+        with _Unread():
+            _, loss = super()._differentiable_loss_particle(model_trace, guide_trace)
         for name, guide_site in guide_trace.nodes.items():
             if "partition" in guide_site:
-                term = self._partition_loss(model_trace.nodes.get(name, {}), guide_site)
-                loss, surrogate_loss = loss + torch_item(term), surrogate_loss + term
-        return loss, surrogate_loss
+                loss = loss + self._partition_loss(model_trace.nodes.get(name, {}), guide_site)
+        return loss.detach(), loss
 
     def _partition_loss(self, model_site: Any, guide_site: Any) -> Tensor:
         if "partition" not in model_site:
@@ -125,6 +136,15 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
 
     def _weight(self, weight: Weight) -> float | Tensor:
         return weight(self.step) if callable(weight) else weight
+
+
+class _Unread(TorchFunctionMode):
+    """Gives nan for the value of a tensor that is asked for, instead of waiting for its device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return math.nan if func is Tensor.item else func(*args, **(kwargs or {}))
 
 
 class _Defer(Messenger):

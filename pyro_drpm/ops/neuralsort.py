@@ -39,6 +39,8 @@ __all__ = ["band_half_width", "neural_sort", "neural_sort_band", "permute_hard",
 
 # Entries of the band that are held at a time.
 _CHUNK = 1 << 20
+# Up to this length a GPU computes whole rows.
+_SHORT_ROWS = 1 << 10
 
 
 def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
@@ -67,12 +69,17 @@ def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
 def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) -> int:
     """The smallest half-width whose band leaves out less than ``eps`` of every row.
 
+    On a GPU it is that of whole rows where these are short: to find it, the host would have to wait
+    for the scores.
+
     Args:
         ordered: Scores in descending order, shape ``(*batch, n)``.
         temperature: Positive.
         eps: Bound for the sum of a row's entries outside the band.
     """
     n = ordered.shape[-1]
+    if ordered.device.type != "cpu" and n <= _SHORT_ROWS:
+        return n - 1
     falls = _falls(ordered.detach().double())
     needed = math.log(n / eps) * temperature
 

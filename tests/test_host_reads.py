@@ -1,0 +1,81 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""No step reads a value back to the host, so that a GPU never has to be waited for.
+
+On the meta device, which has shapes and no values, whoever asks for one gets an error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.infer import TracePartition_ELBO
+
+META = torch.device("meta")
+
+
+def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.zeros(shape, dtype=dtype, device=META, requires_grad=True)
+
+
+def test_values_cannot_be_read() -> None:
+    with pytest.raises(RuntimeError, match="meta"):
+        parameter(3).sum().item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gradient", ["flow", "relaxed"])
+@pytest.mark.parametrize("n", [20, 1000])  # with tables of the whole support, and of windows
+def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
+    log_omega, log_s = parameter(4, 3, dtype=dtype), parameter(4, n, dtype=dtype)
+    partition = DRPM(log_omega=log_omega, log_s=log_s, gradient=gradient, validate_args=False)
+    partition = partition.expand([2, 4])
+    Y = partition.rsample()
+    lower, upper = partition.log_prob_bounds(Y)
+    (Y.sum() + (partition.log_prob(Y) + lower + upper).sum()).backward()
+    assert Y.shape == (2, 4, 3, n) and Y.dtype == dtype
+    assert log_omega.grad is not None and log_s.grad is not None
+
+
+def test_modes() -> None:
+    log_omega, log_s = parameter(4, 3), parameter(4, 20)
+    DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).mode.sum().backward()
+    assert log_omega.grad is not None and log_s.grad is not None
+
+
+def test_components() -> None:
+    sizes = MultivariateFisherHypergeometric(9, log_omega=parameter(3), validate_args=False)
+    (sizes.rsample().sum() + sizes.log_prob(sizes.sample()) + sizes.mean.sum()).backward()
+    ordering = PlackettLuce(log_s=parameter(3), validate_args=False)
+    ordering.log_prob(ordering.sample()).backward()
+
+
+@pytest.mark.parametrize("bound", ["lemma", "tight", "exact"])
+def test_elbo(bound: Literal["lemma", "tight", "exact"]) -> None:
+    log_omega, log_s, loc = parameter(3), parameter(20), parameter()
+
+    def model() -> None:
+        prior = DRPM(torch.ones(3, device=META), torch.ones(20, device=META))
+        Y = pyro.sample("Y", prior)
+        z = pyro.sample("z", dist.Normal(torch.zeros((), device=META), 1.0))
+        locations = z + torch.arange(3.0, device=META) @ Y
+        pyro.sample("x", dist.Normal(locations, 1.0).to_event(1), obs=locations.detach())
+
+    def guide() -> None:
+        pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
+        pyro.sample("z", dist.Normal(loc, 1.0))
+
+    with pyro.validation_enabled(False):
+        loss = TracePartition_ELBO(bound, num_particles=2).differentiable_loss(model, guide)
+    loss.backward()
+    assert loss.device == META
+    assert all(p.grad is not None for p in (log_omega, log_s, loc))
