@@ -9,11 +9,12 @@ SciPy, which come with the extra ``pyro-drpm[metrics]``; importing this module n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
+
+from pyro_drpm.optional import require
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -50,8 +51,10 @@ def cluster_accuracy(labels_true: Tensor | ArrayLike, labels_pred: Tensor | Arra
         0.8
     """
     labels_true, labels_pred = _label_pair(labels_true, labels_pred)
-    table = _require("sklearn.metrics.cluster").contingency_matrix(labels_true, labels_pred)
-    matching = _require("scipy.optimize").linear_sum_assignment(table, maximize=True)
+    table = require("sklearn.metrics.cluster", "metrics").contingency_matrix(
+        labels_true, labels_pred
+    )
+    matching = require("scipy.optimize", "metrics").linear_sum_assignment(table, maximize=True)
     return float(table[matching].sum() / table.sum())
 
 
@@ -77,7 +80,7 @@ def normalized_mutual_information(
         >>> normalized_mutual_information([0, 0, 1, 1], [1, 1, 0, 0])
         1.0
     """
-    score = _require("sklearn.metrics").normalized_mutual_info_score
+    score = require("sklearn.metrics", "metrics").normalized_mutual_info_score
     return float(score(*_label_pair(labels_true, labels_pred)))
 
 
@@ -99,7 +102,7 @@ def adjusted_rand_index(labels_true: Tensor | ArrayLike, labels_pred: Tensor | A
         >>> adjusted_rand_index([0, 0, 1, 1], [1, 1, 0, 0])
         1.0
     """
-    score = _require("sklearn.metrics").adjusted_rand_score
+    score = require("sklearn.metrics", "metrics").adjusted_rand_score
     return float(score(*_label_pair(labels_true, labels_pred)))
 
 
@@ -136,7 +139,7 @@ def adjusted_balanced_accuracy(
             f"labels_true must hold at least two classes, but all {len(labels_true)} labels are "
             f"{classes[0]}"
         )
-    recall_score = _require("sklearn.metrics").recall_score
+    recall_score = require("sklearn.metrics", "metrics").recall_score
     # Naming the classes keeps predictions of unknown classes from being averaged, or warned of.
     recall = recall_score(labels_true, labels_pred, labels=classes, average="macro")
     chance = 1 / len(classes)
@@ -165,13 +168,3 @@ def _labels(name: str, labels: Tensor | ArrayLike) -> NDArray[np.integer]:
             f"{array[:3].tolist()}"
         )
     return array
-
-
-def _require(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"pyro_drpm.metrics needs {module.split('.')[0]}, which cannot be imported: install "
-            "the extra with pip install 'pyro-drpm[metrics]'"
-        ) from error

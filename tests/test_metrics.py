@@ -158,5 +158,7 @@ def test_bad_labels_are_quoted(metric: Metric, true: object, pred: object, messa
 def test_missing_library_names_the_extra(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sklearn.metrics", "sklearn.metrics.cluster", "scipy.optimize"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"needs sklearn, .* pip install 'pyro-drpm\[metrics\]'"):
+    with pytest.raises(
+        ImportError, match=r"sklearn is needed, .* pip install 'pyro-drpm\[metrics\]'"
+    ):
         metric([0, 1], [0, 1])

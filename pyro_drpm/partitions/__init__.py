@@ -1,0 +1,29 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""What draws of a partition say: losses, point estimates, credible balls, sizes."""
+
+from pyro_drpm.partitions.credible_ball import CredibleBall, credible_ball
+from pyro_drpm.partitions.enumeration import enumerate_partitions
+from pyro_drpm.partitions.labels import as_draws, as_labels
+from pyro_drpm.partitions.losses import expected_loss, partition_loss
+from pyro_drpm.partitions.point_estimate import PointEstimate, point_estimate
+from pyro_drpm.partitions.relabel import relabel
+from pyro_drpm.partitions.similarity import similarity_matrix
+from pyro_drpm.partitions.sizes import size_distribution, subset_sizes_of
+
+__all__ = [
+    "CredibleBall",
+    "PointEstimate",
+    "as_draws",
+    "as_labels",
+    "credible_ball",
+    "enumerate_partitions",
+    "expected_loss",
+    "partition_loss",
+    "point_estimate",
+    "relabel",
+    "similarity_matrix",
+    "size_distribution",
+    "subset_sizes_of",
+]

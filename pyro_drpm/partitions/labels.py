@@ -1,0 +1,110 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Partitions as labels: one integer for each item, equal where items lie together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["Partitions", "as_draws", "as_labels", "compact"]
+
+Partitions: TypeAlias = Union[Tensor, "ArrayLike"]
+"""Labels, shape ``(draws, n)``, or one-hot matrices ``(draws, K, n)`` as a DRPM draws them."""
+
+
+def as_draws(draws: Partitions) -> Tensor:
+    """Give draws as labels.
+
+    Args:
+        draws: Integers of shape ``(draws, n)``, or one-hot matrices of shape ``(draws, K, n)``.
+
+    Returns:
+        Labels, shape ``(draws, n)``, int64.
+
+    Raises:
+        ValueError: If there are no draws or no items, they differ in length, labels are not
+            integers, or matrices not one-hot.
+
+    Example:
+        >>> as_draws(torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]))
+        tensor([[0, 1, 0]])
+    """
+    values = _as_tensor(draws)
+    if values.dim() == 3:
+        return _from_one_hot(values)
+    if values.dim() != 2 or not values.numel():
+        raise ValueError(
+            "expected draws as labels of shape (draws, n) or one-hot matrices of shape "
+            f"(draws, K, n), at least one draw of one item, but got shape {tuple(values.shape)}"
+        )
+    return _checked_integers(values)
+
+
+def as_labels(labels: Partitions, n: int | None = None) -> Tensor:
+    """Give one partition, or a batch of them, as labels.
+
+    Args:
+        labels: Integers of shape ``(*batch, n)``.
+        n: Number of items that is expected, if any.
+
+    Raises:
+        ValueError: If the labels are empty, not integers or of another length.
+    """
+    values = _as_tensor(labels)
+    if values.dim() == 0 or not values.numel():
+        raise ValueError(f"expected labels of shape (n,), but got shape {tuple(values.shape)}")
+    if n is not None and values.shape[-1] != n:
+        raise ValueError(f"expected labels of {n} items, but got {values.shape[-1]}")
+    return _checked_integers(values)
+
+
+def compact(labels: Tensor) -> Tensor:
+    """Number the labels of every partition from 0, in their order.
+
+    Args:
+        labels: Integers, shape ``(*batch, n)``.
+
+    Example:
+        >>> compact(torch.tensor([[7, 3, 7, 9], [0, 0, 5, 0]]))
+        tensor([[1, 0, 1, 2],
+                [0, 0, 1, 0]])
+    """
+    ordered, order = labels.sort(-1)
+    steps = torch.zeros_like(ordered)
+    steps[..., 1:] = ordered.diff(dim=-1) > 0
+    return torch.empty_like(labels).scatter_(-1, order, steps.cumsum(-1))
+
+
+def _as_tensor(values: Partitions) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, list | tuple):
+        lengths = {len(row) for row in values if isinstance(row, list | tuple | Tensor)}
+        if len(lengths) > 1:
+            raise ValueError(f"expected draws of one length, but got lengths {sorted(lengths)}")
+        if values and all(isinstance(row, Tensor) for row in values):
+            return torch.stack([torch.as_tensor(row) for row in values])
+    return torch.as_tensor(values)
+
+
+def _checked_integers(values: Tensor) -> Tensor:
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"expected labels that are integers, but got {values.dtype}")
+    return values.long()
+
+
+def _from_one_hot(values: Tensor) -> Tensor:
+    one_hot = ((values == 0) | (values == 1)).all() and (values.sum(-2) == 1).all()
+    if not values.numel() or not one_hot:
+        raise ValueError(
+            "expected matrices of shape (draws, K, n) with one 1 in every column and 0 elsewhere, "
+            f"but got shape {tuple(values.shape)} with other columns"
+        )
+    return values.argmax(-2)

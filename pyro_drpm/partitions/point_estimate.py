@@ -1,0 +1,280 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""The partition of least expected loss, by sequential allocation and sweeps.
+
+Every other start allocates the items in a random order, each to the subset where the expected loss
+of what is allocated grows least; the rest begin with random partitions into one, two, ... subsets.
+All take up the items again and again, in new orders, and allocate each anew, until a whole sweep
+has changed nothing. The starts go at once, as a batch.
+
+What an item adds to the loss in a subset :math:`t` depends on the size :math:`m_t` and for each
+draw on the number of items in :math:`t` that the draw puts into the same subset as the item, which
+is looked up in contingency tables that are updated in place.
+
+References:
+    Dahl, D. B., Johnson, D. J., Müller, P.: Search algorithms and loss functions for Bayesian
+    clustering. Journal of Computational and Graphical Statistics 31(4), 2022.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_drpm.partitions.labels import Partitions, as_draws, compact
+from pyro_drpm.partitions.losses import Loss, check_loss, expected_loss
+from pyro_drpm.partitions.similarity import similarity_matrix
+
+__all__ = ["PointEstimate", "point_estimate"]
+
+# A change by less is round-off.
+_SMALL = 1e-9
+
+
+class PointEstimate(NamedTuple):
+    """Result of :func:`point_estimate`.
+
+    Attributes:
+        labels: The partition, numbered from 0 in the order of appearance, shape ``(n,)``.
+        expected_loss: Its mean loss over the draws.
+    """
+
+    labels: Tensor
+    expected_loss: float
+
+
+def point_estimate(
+    draws: Partitions,
+    loss: Loss = "vi",
+    a: float = 1.0,
+    *,
+    max_subsets: int | None = None,
+    num_starts: int = 16,
+    max_sweeps: int = 100,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> PointEstimate:
+    """Search for the partition of least expected loss.
+
+    Args:
+        draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
+        loss: ``"binder"``, ``"vi"`` or ``"vi_lb"``.
+        a: Weight of subsets that the estimate divides, in (0, 2).
+        max_subsets: Largest number of subsets of the estimate; by default there is no limit.
+        num_starts: Number of starts, which are searched from at once.
+        max_sweeps: Sweeps after which a start is given up, if it still changes.
+        generator: Source of the random orders, on the device of the draws; torch's own by default.
+        progress: Whether to show a progress bar of the sweeps.
+
+    Returns:
+        The best partition that was found.
+
+    Raises:
+        ValueError: As :func:`~pyro_drpm.partitions.expected_loss`, or if a number is not positive.
+
+    Example:
+        >>> draws = [[0, 0, 1, 1], [5, 5, 2, 2], [1, 1, 1, 3]]
+        >>> point_estimate(draws, loss="vi").labels
+        tensor([0, 0, 1, 1])
+    """
+    check_loss(loss, a, get_args(Loss))
+    limits = {"max_subsets": max_subsets, "num_starts": num_starts, "max_sweeps": max_sweeps}
+    for name, value in limits.items():
+        if value is not None and value < 1:
+            raise ValueError(f"expected {name} to be positive, but got {value}")
+    drawn = compact(as_draws(draws))
+    costs = _LowerBoundCosts(drawn, a) if loss == "vi_lb" else _TableCosts(drawn, loss, a)
+    search = _Search(costs, num_starts, max_subsets, generator)
+    for _ in tqdm(range(max_sweeps), "sweeps", disable=not progress):
+        if not search.sweep():
+            break
+    losses = expected_loss(search.labels, drawn, loss, a)
+    best = int(losses.argmin())
+    return PointEstimate(_in_order_of_appearance(search.labels[best]), float(losses[best]))
+
+
+def _in_order_of_appearance(labels: Tensor) -> Tensor:
+    first = (labels == labels.unique().unsqueeze(-1)).int().argmax(-1)
+    place = first.argsort().argsort()
+    return place[compact(labels)]
+
+
+class _Search:
+    """A batch of ``R`` estimates that are improved item by item.
+
+    Attributes:
+        labels: Shape ``(R, n)``.
+        num_slots: Number of subsets ``T`` that an item can be allocated to; as a label it stands
+            for none.
+        moving: Which estimates the last sweep has changed.
+    """
+
+    def __init__(
+        self,
+        costs: _Costs,
+        num_starts: int,
+        max_subsets: int | None,
+        generator: torch.Generator | None,
+    ) -> None:
+        self.costs, self.generator = costs, generator
+        self.limit = min(max_subsets or costs.n, costs.n)
+        self.num_slots = min(self.limit, costs.most_subsets + 1)
+        self.labels = self._allocated(self._initial_labels(num_starts))
+        self.moving = torch.arange(num_starts, device=costs.device)
+
+    def _initial_labels(self, num_starts: int) -> Tensor:
+        """No subset for any item in every other start; random ones of a few in the rest."""
+        shape, device = (num_starts, self.costs.n), self.costs.device
+        number = torch.arange(num_starts, device=device).div(2, rounding_mode="floor")
+        number = (number % self.num_slots + 1).unsqueeze(-1)
+        labels = (torch.rand(shape, generator=self.generator, device=device) * number).long()
+        labels[::2] = self.num_slots
+        return labels
+
+    def sweep(self) -> bool:
+        """Allocate all items anew, one after the other; tell whether that has changed any."""
+        before = compact(self.labels[self.moving])
+        # As many slots as some start uses, and a free one: the work grows with their number.
+        self.num_slots = min(self.limit, int(before.max()) + 2)
+        after = self._allocated(before.clone())
+        self.labels[self.moving] = after
+        self.moving = self.moving[(after != before).any(-1)]
+        return len(self.moving) > 0
+
+    def _allocated(self, labels: Tensor) -> Tensor:
+        self.costs.reset(labels, self.num_slots)
+        noise = torch.rand(labels.shape, generator=self.generator, device=labels.device)
+        for item in noise.argsort(-1).unbind(-1):
+            old = labels.gather(-1, item.unsqueeze(-1))
+            self.costs.remove(item, old)
+            cost = self.costs.of_each_slot(item)
+            best, new = cost.min(-1, keepdim=True)
+            # The old place, unless another is really better.
+            at_old = cost.gather(-1, old.clamp(max=self.num_slots - 1))
+            stays = (old < self.num_slots) & (at_old <= best + _SMALL)
+            new = torch.where(stays, old, new)
+            self.costs.add(item, new)
+            labels.scatter_(-1, item.unsqueeze(-1), new)
+        return labels
+
+
+class _Costs(ABC):
+    """What an item adds to the expected loss of each start, in each slot for a subset.
+
+    Attributes:
+        n: Number of items.
+        a: Weight of subsets that the estimate divides.
+        most_subsets: Largest number of subsets of a draw.
+        device: Where everything is.
+    """
+
+    def __init__(self, draws: Tensor, a: float) -> None:
+        self.n, self.device = draws.shape[-1], draws.device
+        self.most_subsets = int(draws.max()) + 1
+        self.a = a
+
+    @abstractmethod
+    def reset(self, labels: Tensor, num_slots: int) -> None:
+        """Begin with labels ``(R, n)``, of which ``num_slots`` stands for no subset."""
+
+    @abstractmethod
+    def of_each_slot(self, item: Tensor) -> Tensor:
+        """Costs ``(R, T)`` of an item ``(R,)`` of each start that is in no subset."""
+
+    @abstractmethod
+    def add(self, item: Tensor, slot: Tensor) -> None:
+        """Put an item ``(R,)`` of each start into a slot ``(R, 1)``."""
+
+    @abstractmethod
+    def remove(self, item: Tensor, slot: Tensor) -> None:
+        """Take it out of a slot, if it is in one."""
+
+
+class _TableCosts(_Costs):
+    """Costs for Binder's loss and the variation of information, from contingency tables.
+
+    Of each start, draw and subset of the draw, a row counts the items in each slot that the draw
+    has in that subset. The last slot is that of items in no subset, and never looked at.
+    """
+
+    def __init__(self, draws: Tensor, loss: Loss, a: float) -> None:
+        super().__init__(draws, a)
+        self.draws, self.growth = draws, _growth(self.n, loss, draws.device)
+
+    def reset(self, labels: Tensor, num_slots: int) -> None:
+        members = F.one_hot(labels, num_slots + 1).float()  # (R, n, T + 1)
+        subsets = F.one_hot(self.draws).mT.flatten(0, 1).float()  # (D S, n)
+        self.tables = (subsets @ members).long().flatten(0, 1)
+        self.sizes = members.sum(1).long()
+        first_row = torch.arange(len(labels) * len(self.draws), device=self.device)
+        self.first_row = (first_row * self.most_subsets).view(len(labels), -1)
+
+    def of_each_slot(self, item: Tensor) -> Tensor:
+        rows = self._rows(item)
+        together = self.tables.index_select(0, rows.flatten())[:, :-1]
+        gain = self.growth[together].view(*rows.shape, -1).mean(1)
+        return (2 - self.a) * self.growth[self.sizes[:, :-1]] - 2 * gain
+
+    def add(self, item: Tensor, slot: Tensor) -> None:
+        self._count(item, slot, 1)
+
+    def remove(self, item: Tensor, slot: Tensor) -> None:
+        self._count(item, slot, -1)
+
+    def _count(self, item: Tensor, slot: Tensor, number: int) -> None:
+        cells = (self._rows(item) * self.tables.shape[-1] + slot).flatten()
+        self.tables.view(-1).index_add_(0, cells, torch.full_like(cells, number))
+        self.sizes.scatter_add_(-1, slot, torch.full_like(slot, number))
+
+    def _rows(self, item: Tensor) -> Tensor:
+        """Rows ``(R, D)`` of the subsets that hold an item."""
+        return self.first_row + self.draws[:, item].mT
+
+
+class _LowerBoundCosts(_Costs):
+    """Costs for the lower bound, from the similarity matrix.
+
+    ``own[r, j]`` is the sum of the similarities of item ``j`` with its own subset.
+    """
+
+    def __init__(self, draws: Tensor, a: float) -> None:
+        super().__init__(draws, a)
+        self.similarity = similarity_matrix(draws)
+        self.growth = _growth(self.n, "vi", draws.device)
+
+    def reset(self, labels: Tensor, num_slots: int) -> None:
+        self.labels, self.num_slots = labels.clone(), num_slots
+        together = labels.unsqueeze(-1) == labels.unsqueeze(-2)
+        self.own = (self.similarity * together).sum(-1)
+
+    def of_each_slot(self, item: Tensor) -> Tensor:
+        similar = self.similarity[item]  # (R, n)
+        gain = ((self.own + similar) / self.own).log2()
+        members = torch.stack([similar, gain, torch.ones_like(gain)])
+        zeros = members.new_zeros(*members.shape[:2], self.num_slots + 1)
+        slots = self.labels.expand(members.shape)
+        sums, gains, sizes = zeros.scatter_add(-1, slots, members)[..., :-1]
+        return (2 - self.a) * self.growth[sizes.long()] - 2 * (gains + (1 + sums).log2())
+
+    def add(self, item: Tensor, slot: Tensor) -> None:
+        self.labels.scatter_(-1, item.unsqueeze(-1), slot)
+        similar = self.similarity[item] * (self.labels == slot)
+        self.own += similar
+        self.own.scatter_(-1, item.unsqueeze(-1), similar.sum(-1, keepdim=True))
+
+    def remove(self, item: Tensor, slot: Tensor) -> None:
+        # Those of items in no subset may become anything but zero, and are not looked at.
+        self.own -= self.similarity[item] * ((self.labels == slot) & (slot < self.num_slots))
+        self.labels.scatter_(-1, item.unsqueeze(-1), self.num_slots)
+
+
+def _growth(n: int, loss: Loss, device: torch.device) -> Tensor:
+    """What the loss's function of a size gains by one item more, for sizes from 0 to ``n - 1``."""
+    x = torch.arange(n + 1, dtype=torch.float64, device=device)
+    return (x.square() if loss == "binder" else x * x.clamp(min=1).log2()).diff()

@@ -1,0 +1,48 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""How often items lie together."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_drpm.partitions.labels import Partitions, as_draws, compact
+
+__all__ = ["similarity_matrix"]
+
+# Entries of one-hot matrices that are held at a time.
+_CHUNK = 1 << 24
+
+
+def similarity_matrix(draws: Partitions) -> Tensor:
+    r"""Share of the draws in which two items lie in the same subset.
+
+    .. math:: p_{ij} = D^{-1} \sum_d 1(c_{di} = c_{dj})
+
+    Args:
+        draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``; the names of the labels
+            play no part.
+
+    Returns:
+        Shape ``(n, n)``, symmetric with ones on the diagonal, float64.
+
+    Raises:
+        ValueError: As :func:`~pyro_drpm.partitions.as_draws`.
+
+    Example:
+        >>> similarity_matrix([[0, 0, 1], [0, 1, 1]])
+        tensor([[1.0000, 0.5000, 0.0000],
+                [0.5000, 1.0000, 0.5000],
+                [0.0000, 0.5000, 1.0000]], dtype=torch.float64)
+    """
+    labels = compact(as_draws(draws))
+    num_draws, n = labels.shape
+    num_subsets = int(labels.max()) + 1
+    together = torch.zeros(n, n, device=labels.device)
+    for part in labels.split(max(1, _CHUNK // (n * num_subsets))):
+        members = F.one_hot(part, num_subsets).float().mT.reshape(-1, n)  # whole numbers, exact
+        together.addmm_(members.mT, members)
+    return together.double() / num_draws

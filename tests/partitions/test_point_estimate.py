@@ -1,0 +1,110 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The search against the best of all partitions, and against the best of the draws."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_drpm import DRPM
+from pyro_drpm.partitions import enumerate_partitions, expected_loss, point_estimate
+from pyro_drpm.partitions.losses import Loss
+
+LOSSES = get_args(Loss)
+
+
+def noisy_draws(n: int, number: int, num_subsets: int, noise: float, seed: int) -> Tensor:
+    """Copies of a partition, some of whose labels have been drawn anew."""
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.randint(num_subsets, (n,), generator=generator)
+    other = torch.randint(num_subsets + 1, (number, n), generator=generator)
+    return torch.where(torch.rand(number, n, generator=generator) < noise, other, center)
+
+
+@pytest.mark.parametrize("a", [1.0, 0.5, 1.5])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_finds_the_best_of_all_partitions(n: int, noise: float, loss: Loss, a: float) -> None:
+    draws = noisy_draws(n, 30, 3, noise, seed=n)
+    torch.manual_seed(0)
+    estimate = point_estimate(draws, loss, a)
+    best = expected_loss(enumerate_partitions(n), draws, loss, a).min()
+    assert estimate.expected_loss == pytest.approx(float(best), abs=1e-9)
+    found = expected_loss(estimate.labels, draws, loss, a)
+    assert estimate.expected_loss == pytest.approx(float(found), abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_best_of_the_partitions_into_few_subsets(loss: Loss, limit: int) -> None:
+    draws = noisy_draws(7, 20, 4, 0.4, seed=3)
+    torch.manual_seed(0)
+    estimate = point_estimate(draws, loss, max_subsets=limit)
+    allowed = enumerate_partitions(7)
+    allowed = allowed[allowed.amax(-1) < limit]
+    assert estimate.labels.max() < limit
+    best = float(expected_loss(allowed, draws, loss).min())
+    assert estimate.expected_loss == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_at_least_as_good_as_the_best_draw(loss: Loss) -> None:
+    torch.manual_seed(0)
+    draws = DRPM(torch.ones(5), torch.linspace(0, 8, 40).exp()).sample((100,))
+    estimate = point_estimate(draws, loss)
+    labels = draws.argmax(-2)
+    assert estimate.expected_loss <= float(expected_loss(labels, draws, loss).min()) + 1e-12
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_more_subsets_than_any_draw_has(loss: Loss) -> None:
+    """Draws that each unite another pair: the best estimate divides all of them."""
+    draws = torch.arange(8).repeat(8, 1)
+    draws[torch.arange(8), torch.arange(8)] = torch.arange(1, 9) % 8
+    torch.manual_seed(0)
+    assert point_estimate(draws, loss).labels.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_labels_are_in_order_of_appearance(loss: Loss) -> None:
+    draws = torch.tensor([[5, 5, 1, 1, 3]] * 4)
+    estimate = point_estimate(draws, loss)
+    assert estimate.labels.tolist() == [0, 0, 1, 1, 2]
+    assert estimate.expected_loss == pytest.approx(0, abs=1e-9)
+
+
+def test_same_seed_same_search() -> None:
+    draws = noisy_draws(40, 10, 4, 1.0, seed=0)
+    runs = [
+        point_estimate(
+            draws, num_starts=1, max_sweeps=1, generator=torch.Generator().manual_seed(seed)
+        )
+        for seed in (1, 1, 2, 3, 4)
+    ]
+    assert torch.equal(runs[0].labels, runs[1].labels)
+    assert any(not torch.equal(runs[0].labels, other.labels) for other in runs[2:])
+
+
+def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    draws = noisy_draws(5, 5, 2, 0.3, seed=0)
+    point_estimate(draws)
+    assert capsys.readouterr() == ("", "")
+    point_estimate(draws, progress=True)
+    assert "sweeps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["max_subsets", "num_starts", "max_sweeps"])
+def test_bad_numbers(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} to be positive, but got 0"):
+        point_estimate([[0, 1]], **{name: 0})  # type: ignore[arg-type]
+
+
+def test_bad_loss() -> None:
+    with pytest.raises(ValueError, match="one of binder, vi, vi_lb, but got 'ari'"):
+        point_estimate([[0, 1]], "ari")  # type: ignore[arg-type]
