@@ -31,7 +31,9 @@ class ModalSizesDRPM(DRPM):
     """
 
     def _draw_sizes(self, shape: torch.Size) -> Tensor:
-        return perturbed_sizes(self.sizes.law, None, shape)
+        law = self.sizes.law
+        counts = perturbed_sizes(law, None, law.mass_start.shape[:-1])  # the same for all draws
+        return counts.expand(*shape, -1)
 
     def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:
         return None, gumbel(shape + self.event_shape[1:], self.log_s.device)

@@ -4,13 +4,12 @@
 """Distributions over partitions, subset sizes and orderings."""
 
 from pyro_drpm.distributions import constraints
-from pyro_drpm.distributions.drpm import DRPM, BoundParts
+from pyro_drpm.distributions.drpm import DRPM
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 
 __all__ = [
     "DRPM",
-    "BoundParts",
     "MultivariateFisherHypergeometric",
     "PlackettLuce",
     "constraints",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,28 +30,11 @@ from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
 
-__all__ = ["DRPM", "BoundParts", "Gradient"]
+__all__ = ["DRPM", "Gradient"]
 
 Gradient = Literal["flow", "relaxed"]
 
 _MAX_ENUMERATED = 1 << 16
-
-
-class BoundParts(NamedTuple):
-    """What the bounds of Lemma 4.2 are made of, each of shape ``(*sample, *batch)``.
-
-    Attributes:
-        sizes: ``log p(n_1, ..., n_K)``.
-        orderings: ``log |Pi_Y| = sum_k log n_k!``, how many orderings give the partition.
-        lower: Log-probability of the most probable ordering that gives the partition.
-        upper: Log-probability of the most probable ordering at all; with ``tight`` the same as
-            ``lower``.
-    """
-
-    sizes: Tensor
-    orderings: Tensor
-    lower: Tensor
-    upper: Tensor
 
 
 class DRPM(StraightThroughDistribution):
@@ -261,17 +244,23 @@ class DRPM(StraightThroughDistribution):
         Returns:
             Two tensors of shape ``(*sample, *batch)``.
         """
-        parts = self.bound_parts(value, tight)
-        return parts.sizes + parts.lower, parts.sizes + parts.orderings + parts.upper
+        lower, upper = self.lower_bound_parts(value), self.upper_bound_parts(value, tight)
+        return lower[0] + lower[1], upper[0] + upper[1]
 
-    def bound_parts(self, value: Tensor, tight: bool = False) -> BoundParts:
-        """The terms of :meth:`log_prob_bounds`."""
+    def lower_bound_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        r"""``log p(n)`` and ``log p(pi_Y)``, which add up to the lower bound."""
         value, log_s = self._checked(value), self._ordering.log_s
-        lower = log_ordering_probability(log_s, best_ordering(log_s, value))
-        upper = lower if tight else log_ordering_probability(log_s, self._ordering.mode)
-        orderings = torch.lgamma(value.sum(-1).double() + 1).sum(-1)
-        parts = self._sizes.log_mass(value.sum(-1)), orderings, lower, upper
-        return BoundParts(*(self._full(part) for part in parts))
+        ordering = log_ordering_probability(log_s, best_ordering(log_s, value))
+        return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
+
+    def upper_bound_parts(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
+        r"""``log p(n) + log |Pi_Y|`` and ``max log p(pi)``, which add up to the upper bound."""
+        value, log_s = self._checked(value), self._ordering.log_s
+        best = best_ordering(log_s, value) if tight else self._ordering.mode
+        sizes = value.sum(-1)
+        orderings = torch.lgamma(sizes.double() + 1).sum(-1)
+        size_part = self._sizes.log_mass(sizes) + orderings
+        return self._full(size_part), self._full(log_ordering_probability(log_s, best))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""

@@ -127,7 +127,7 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
 
     def _partition_loss(self, model_site: Any, guide_site: Any) -> Tensor:
         if "partition" not in model_site:
-            return _site_sum(guide_site, _exact_terms, 1.0, 1.0)
+            return _site_sum(guide_site, DRPM.log_prob_parts, 1.0, 1.0)
         gamma, delta = self._weight(self.gamma), self._weight(self.delta)
         of_guide, of_model = _TERMS[self.bound]
         return _site_sum(guide_site, of_guide, gamma, delta) - _site_sum(
@@ -186,28 +186,13 @@ def _reduce(fn: Distribution, term: Tensor) -> Tensor:
     return term
 
 
-def _exact_terms(fn: DRPM, value: Tensor) -> tuple[Tensor, Tensor]:
-    return fn.log_prob_parts(value)
-
-
-def _lower_terms(fn: DRPM, value: Tensor) -> tuple[Tensor, Tensor]:
-    parts = fn.bound_parts(value, tight=True)
-    return parts.sizes, parts.lower
-
-
 def _tight_upper_terms(fn: DRPM, value: Tensor) -> tuple[Tensor, Tensor]:
-    parts = fn.bound_parts(value, tight=True)
-    return parts.sizes + parts.orderings, parts.upper
-
-
-def _upper_terms(fn: DRPM, value: Tensor) -> tuple[Tensor, Tensor]:
-    parts = fn.bound_parts(value)
-    return parts.sizes + parts.orderings, parts.upper
+    return fn.upper_bound_parts(value, tight=True)
 
 
 # For each bound the terms of the guide and of the model.
 _TERMS: dict[Bound, tuple[Terms, Terms]] = {
-    "exact": (_exact_terms, _exact_terms),
-    "tight": (_tight_upper_terms, _lower_terms),
-    "lemma": (_upper_terms, _lower_terms),
+    "exact": (DRPM.log_prob_parts, DRPM.log_prob_parts),
+    "tight": (_tight_upper_terms, DRPM.lower_bound_parts),
+    "lemma": (DRPM.upper_bound_parts, DRPM.lower_bound_parts),
 }

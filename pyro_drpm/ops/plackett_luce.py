@@ -44,6 +44,6 @@ def best_ordering(log_s: Tensor, Y: Tensor) -> Tensor:
     """
     subset = subset_of_each(Y)
     shape = torch.broadcast_shapes(log_s.shape, subset.shape)
-    by_score = log_s.detach().expand(shape).argsort(dim=-1, descending=True, stable=True)
+    by_score = log_s.detach().argsort(dim=-1, descending=True, stable=True).expand(shape)
     by_subset = subset.expand(shape).gather(-1, by_score).argsort(dim=-1, stable=True)
     return by_score.gather(-1, by_subset)

@@ -3,10 +3,19 @@
 
 """What draws of a partition say: losses, point estimates, credible balls, sizes."""
 
+from pyro_drpm.partitions.arviz import to_arviz
 from pyro_drpm.partitions.credible_ball import CredibleBall, credible_ball
 from pyro_drpm.partitions.enumeration import enumerate_partitions
+from pyro_drpm.partitions.invariants import invariants
 from pyro_drpm.partitions.labels import as_draws, as_labels
 from pyro_drpm.partitions.losses import expected_loss, partition_loss
+from pyro_drpm.partitions.plots import (
+    plot_losses,
+    plot_num_subsets,
+    plot_points,
+    plot_similarity,
+    plot_sizes,
+)
 from pyro_drpm.partitions.point_estimate import PointEstimate, point_estimate
 from pyro_drpm.partitions.relabel import relabel
 from pyro_drpm.partitions.similarity import similarity_matrix
@@ -20,10 +29,17 @@ __all__ = [
     "credible_ball",
     "enumerate_partitions",
     "expected_loss",
+    "invariants",
     "partition_loss",
+    "plot_losses",
+    "plot_num_subsets",
+    "plot_points",
+    "plot_similarity",
+    "plot_sizes",
     "point_estimate",
     "relabel",
     "similarity_matrix",
     "size_distribution",
     "subset_sizes_of",
+    "to_arviz",
 ]

@@ -147,7 +147,12 @@ def test_dtype(case: Any, dtype: torch.dtype, default: torch.dtype) -> None:
             assert d.mean.dtype == d.variance.dtype == dtype
         if case.cls is DRPM:
             hard = d.sample()
-            parts = (*d.log_prob_parts(hard), *d.log_prob_bounds(hard), *d.bound_parts(hard))
+            parts = (
+                *d.log_prob_parts(hard),
+                *d.lower_bound_parts(hard),
+                *d.upper_bound_parts(hard),
+                *d.log_prob_bounds(hard),
+            )
             assert {part.dtype for part in parts} == {dtype}
     finally:
         torch.set_default_dtype(before)

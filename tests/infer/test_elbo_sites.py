@@ -40,12 +40,11 @@ Q, P = drpm(1), drpm(2)
 
 def weighted(d: DRPM, Y: Tensor, bound: str, *, upper: bool) -> Tensor:
     """A side's part of the loss, for each partition."""
-    if bound == "exact":
-        sizes, assignment = d.log_prob_parts(Y)
-    else:
-        parts = d.bound_parts(Y, tight=bound == "tight")
-        sizes = parts.sizes + parts.orderings * upper
-        assignment = parts.upper if upper else parts.lower
+    sizes, assignment = d.log_prob_parts(Y)
+    if bound != "exact":
+        of_bound = d.log_prob_bounds(Y, tight=bound == "tight")[int(upper)]
+        sizes = sizes + torch.lgamma(Y.sum(-1) + 1).sum(-1) * upper
+        assignment = of_bound - sizes
     return GAMMA * sizes + DELTA * assignment
 
 

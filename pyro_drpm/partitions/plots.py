@@ -1,0 +1,159 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Pictures of partitions and of their posterior.
+
+Every function draws into the axes ``ax``, or into those of a new figure, and returns them, as ArviZ
+does. Matplotlib comes with the extra ``pyro-drpm[arviz]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pyro_drpm.optional import require
+from pyro_drpm.partitions.invariants import invariants
+from pyro_drpm.partitions.labels import Partitions, as_labels, compact
+from pyro_drpm.partitions.similarity import similarity_matrix
+from pyro_drpm.partitions.sizes import subset_sizes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "plot_losses",
+    "plot_num_subsets",
+    "plot_points",
+    "plot_similarity",
+    "plot_sizes",
+]
+
+
+def plot_similarity(draws: Partitions, estimate: Partitions, ax: Axes | None = None) -> Axes:
+    """Draw the similarity matrix, items in the order of an estimate, whose subsets are framed.
+
+    Args:
+        draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
+        estimate: Labels, shape ``(n,)``, for example a point estimate.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If labels are not integers or differ in length, or there are no draws.
+    """
+    ax = _axes(ax)
+    similarity = similarity_matrix(draws).cpu()
+    labels = compact(as_labels(estimate, len(similarity))).cpu()
+    order = labels.argsort(stable=True)
+    image = ax.imshow(similarity[order][:, order].numpy(), vmin=0, vmax=1, cmap="viridis")
+    start = -0.5
+    for size in labels.bincount().tolist():
+        xs = [start, start + size, start + size, start, start]
+        ys = [start, start, start + size, start + size, start]
+        ax.plot(xs, ys, color="white", linewidth=1)
+        start += size
+    ax.set(xlabel="element, in order", ylabel="element, in order")
+    ax.set_title("probability of lying together")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    return ax
+
+
+def plot_sizes(
+    draws: Partitions, *, ordered: bool = False, level: float = 0.94, ax: Axes | None = None
+) -> Axes:
+    """Draw the mean size of each subset and a central interval.
+
+    Args:
+        draws: Labels ``(draws, n)`` from 0 or one-hot matrices ``(draws, K, n)``.
+        ordered: Whether the names of the labels mean nothing, so that the largest subset comes
+            first in each draw.
+        level: Probability of the interval.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: As :func:`~pyro_drpm.partitions.subset_sizes_of`.
+    """
+    ax = _axes(ax)
+    sizes = subset_sizes_of(draws, ordered=ordered).double().cpu()
+    low, high = sizes.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double(), dim=0)
+    mean, place = sizes.mean(0), range(sizes.shape[-1])
+    error = torch.stack([mean - low, high - mean]).clamp(min=0)
+    ax.errorbar(place, mean.numpy(), yerr=error.numpy(), fmt="o", capsize=3)
+    ax.set(xlabel="rank by size" if ordered else "subset", ylabel="size", ylim=(0, None))
+    ax.set_title(f"mean and {level:.0%} interval")
+    ax.locator_params("x", integer=True)
+    return ax
+
+
+def plot_points(points: Tensor, labels: Partitions, ax: Axes | None = None) -> Axes:
+    """Draw points of the plane in the colours of their subsets.
+
+    Args:
+        points: Shape ``(n, 2)``.
+        labels: Shape ``(n,)``.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If the points are not of the plane, or labels are not integers or of another
+            number.
+    """
+    if points.dim() != 2 or points.shape[-1] != 2:
+        raise ValueError(f"expected points of shape (n, 2), but got {tuple(points.shape)}")
+    ax = _axes(ax)
+    names = as_labels(labels, len(points)).cpu()
+    points = points.detach().cpu()
+    for name in names.unique().tolist():
+        x, y = points[names == name].numpy().T
+        ax.scatter(x, y, s=20, color=f"C{name % 10}", label=str(name))
+    ax.legend(title="subset")
+    return ax
+
+
+def plot_num_subsets(Y: Tensor, ax: Axes | None = None) -> Axes:
+    """Draw the number of subsets that are not empty along the draws of each chain.
+
+    Args:
+        Y: One-hot matrices, shape ``(draws, K, n)`` or ``(chains, draws, K, n)``.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if Y.dim() not in (3, 4):
+        raise ValueError(
+            "expected matrices of shape (draws, K, n) or (chains, draws, K, n), but got "
+            f"{tuple(Y.shape)}"
+        )
+    ax = _axes(ax)
+    numbers = invariants(Y)["num_subsets"].cpu()
+    for chain, trace in enumerate(numbers.reshape(-1, numbers.shape[-1])):
+        ax.plot(trace.numpy(), drawstyle="steps-mid", alpha=0.7, label=f"chain {chain}")
+    ax.set(xlabel="draw", ylabel="number of subsets")
+    return ax
+
+
+def plot_losses(
+    losses: Sequence[float] | Mapping[str, Sequence[float]], ax: Axes | None = None
+) -> Axes:
+    """Draw training curves.
+
+    Args:
+        losses: Losses of the steps, of one training or of several by name.
+        ax: Where to draw.
+    """
+    ax = _axes(ax)
+    if isinstance(losses, Mapping):
+        for name, curve in losses.items():
+            ax.plot(curve, label=name)
+        ax.legend()
+    else:
+        ax.plot(losses)
+    ax.set(xlabel="step", ylabel="loss")
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return ax if ax is not None else require("matplotlib.pyplot", "arviz").subplots()[1]
