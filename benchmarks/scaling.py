@@ -40,16 +40,22 @@ FITTED_FROM = 1_000  # slopes are those of larger numbers of elements
 
 @dataclass(frozen=True)
 class Settings:
-    """Measure the cost of random partitions against the number of elements."""
+    """Measure the cost of random partitions against the number of elements.
 
-    elements: tuple[int, ...] = (16, 64, 256, 1_000, 4_000, 16_000, 100_000)
+    Everything is measured with the first number of subsets, number of samples and dtype, and with
+    each of the others in its place.
+    """
+
+    elements: tuple[int, ...] = (16, 64, 256, 1_000, 4_000, 16_000, 100_000, 1_000_000)
     """Numbers of elements n, ascending."""
-    subsets: tuple[int, ...] = (10,)
+    subsets: tuple[int, ...] = (10, 2, 100)
     """Numbers of subsets K."""
-    samples: tuple[int, ...] = (1,)
+    samples: tuple[int, ...] = (1, 100)
     """Numbers of partitions L that are drawn at once."""
-    dtypes: tuple[Literal["float32", "float64"], ...] = ("float32",)
+    dtypes: tuple[Literal["float32", "float64"], ...] = ("float32", "float64")
     """Precision of the parameters."""
+    operations: tuple[str, ...] = ()
+    """What to measure; everything by default."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to measure."""
     repetitions: int = 5
@@ -224,12 +230,12 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
     """Measure each case in a new process, whose peak memory nothing else has raised."""
     context = multiprocessing.get_context("spawn")
     operations = [
-        name for name in OPERATIONS if importlib.util.find_spec(NEEDED.get(name, "torch"))
+        name
+        for name in settings.operations or OPERATIONS
+        if importlib.util.find_spec(NEEDED.get(name, "torch"))
     ]
-    lines = itertools.product(
-        operations, [settings.device], settings.dtypes, settings.subsets, settings.samples
-    )
-    for line in lines:
+    for operation, variation in itertools.product(operations, variations(settings)):
+        line = (operation, settings.device, *variation)
         for n in settings.elements:
             with ProcessPoolExecutor(1, context) as pool:
                 try:
@@ -240,6 +246,18 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
             yield Case(*line, n), cost
             if cost.seconds > settings.max_seconds:
                 break
+
+
+def variations(settings: Settings) -> list[tuple[str, int, int]]:
+    """Dtype, K and L: the first of each, and all others one at a time."""
+    options = (settings.dtypes, settings.subsets, settings.samples)
+    base = [values[0] for values in options]
+    changed = [
+        (*base[:place], value, *base[place + 1 :])
+        for place, values in enumerate(options)
+        for value in values[1:]
+    ]
+    return [tuple(base), *changed]  # type: ignore[list-item]
 
 
 def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:

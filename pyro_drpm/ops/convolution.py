@@ -57,8 +57,13 @@ class _Convolution(torch.autograd.Function):
         x = F.pad(x, (before, first + width - x.shape[-1]))  # what is negative is cut off
         windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, width, len(kernel)), a view
         kernel = kernel.flip(-1).unsqueeze(-2)
-        step = max(1, _CHUNK // max(1, kernel.numel()))
-        return torch.cat([(part * kernel).sum(-1) for part in windows.split(step, -2)], -1)
+        step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
+        products = x.new_empty(*x.shape[:-1], step, kernel.shape[-1])  # new memory is slow memory
+        sums = [
+            torch.mul(part, kernel, out=products[..., : part.shape[-2], :]).sum(-1)
+            for part in windows.split(step, -2)
+        ]
+        return torch.cat(sums, -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
