@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pyro
+import pytest
 import torch
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_example_runs_as_shown_and_finds_the_partition() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example = EXAMPLES[0]
     namespace: dict[str, Any] = {}
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
@@ -23,3 +25,10 @@ def test_example_runs_as_shown_and_finds_the_partition() -> None:
     partitions, counts = found.unique(dim=0, return_counts=True)
     assert partitions[counts.argmax()].tolist() == [0, 1, 0, 1, 0, 0]
     pyro.clear_param_store()
+
+
+def test_summaries_print_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    _, example = EXAMPLES
+    exec(example, {})
+    (shown,) = re.findall(r"print\(estimate.labels\)  # (.*)", example)
+    assert capsys.readouterr().out.splitlines()[0] == shown
