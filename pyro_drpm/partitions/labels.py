@@ -86,12 +86,17 @@ def _as_tensor(values: Partitions) -> Tensor:
     if isinstance(values, Tensor):
         return values
     if isinstance(values, list | tuple):
-        lengths = {len(row) for row in values if isinstance(row, list | tuple | Tensor)}
+        rows = [row for row in values if isinstance(row, list | tuple | Tensor)]
+        lengths = {len(row) for row in rows}
         if len(lengths) > 1:
             raise ValueError(f"expected draws of one length, but got lengths {sorted(lengths)}")
-        if values and all(isinstance(row, Tensor) for row in values):
-            return torch.stack([torch.as_tensor(row) for row in values])
-    return torch.as_tensor(values)
+        tensors = [row for row in rows if isinstance(row, Tensor)]
+        if tensors and len(tensors) == len(values):
+            return torch.stack(tensors)
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError) as error:  # strings, or whatever else is no number
+        raise ValueError(f"expected labels that are integers, but got {values!r}") from error
 
 
 def _checked_integers(values: Tensor) -> Tensor:

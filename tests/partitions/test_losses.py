@@ -122,6 +122,12 @@ def test_similarity_counts_pairs() -> None:
         assert result[i, j].item() == pytest.approx(share, abs=1e-6)
 
 
+def test_draws_may_come_as_lists_and_arrays() -> None:
+    labels = some_draws(7, 9, 3)
+    for draws in (labels.tolist(), labels.numpy(), list(labels), labels.int()):
+        assert torch.equal(as_draws(draws), labels)
+
+
 def test_one_hot_matrices_are_their_labels() -> None:
     labels = some_draws(7, 9, 3)
     Y = torch.nn.functional.one_hot(labels, 3).mT.float()
@@ -154,6 +160,8 @@ def test_too_many_items_to_enumerate(n: int) -> None:
         ([], "at least one draw"),
         (torch.zeros(3, dtype=torch.long), r"got shape \(3,\)"),
         ([[0, 1], [0, 1, 1]], r"one length, but got lengths \[2, 3\]"),
+        ([["a", "b"]], r"integers, but got \[\['a', 'b'\]\]"),
+        ([torch.zeros(2), torch.zeros(3)], r"one length, but got lengths \[2, 3\]"),
         (torch.zeros(2, 3, 4), "with one 1 in every column"),
         (torch.full((2, 2, 4), 0.5), "with one 1 in every column"),
     ],
