@@ -61,7 +61,7 @@ class Settings:
     repetitions: int = 5
     """Repetitions of a measurement, of which the median counts."""
     max_seconds: float = 20.0
-    """An operation that takes longer is not tried with more elements."""
+    """An operation that takes longer is not repeated, nor tried with more elements."""
     out: Path = Path("results/benchmarks")
     """Directory of the table and the picture."""
 
@@ -201,12 +201,14 @@ def downstream(Y: Tensor) -> Tensor:
     return (Y * torch.linspace(-1, 1, Y.shape[-1], dtype=Y.dtype, device=Y.device)).sum()
 
 
-def measure(case: Case, repetitions: int) -> Cost:
-    """Run an operation several times, after one that warms up."""
+def measure(case: Case, repetitions: int, max_seconds: float) -> Cost:
+    """Run an operation several times, after one that warms up and counts if it takes too long."""
     torch.manual_seed(0)
     run = OPERATIONS[case.operation](case)
     before = peak_megabytes(case.device)
-    durations = [duration(run, case.device) for _ in range(repetitions + 1)][1:]
+    durations = [duration(run, case.device)]
+    if durations[0] <= max_seconds:
+        durations = [duration(run, case.device) for _ in range(repetitions)]
     return Cost(statistics.median(durations), peak_megabytes(case.device) - before)
 
 
@@ -239,7 +241,8 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
         for n in settings.elements:
             with ProcessPoolExecutor(1, context) as pool:
                 try:
-                    cost = pool.submit(measure, Case(*line, n), settings.repetitions).result()
+                    limits = settings.repetitions, settings.max_seconds
+                    cost = pool.submit(measure, Case(*line, n), *limits).result()
                 except (RuntimeError, MemoryError) as error:  # out of memory, or killed for it
                     print(f"{line[0]}, n={n}: {str(error).splitlines()[0]}")
                     break
