@@ -272,17 +272,20 @@ def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
 
 def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
     """Draw time and memory of every line against n."""
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2)
     for line, group in itertools.groupby(results, key=lambda result: result[0][:-1]):
         costs = list(group)
+        operation, _, dtype, num_subsets, samples = line
         for axes, column in zip(panels, Cost._fields, strict=True):
-            label = " ".join(map(str, line[:1] + line[3:])) + f": n^{slope(costs, column):.2f}"
+            label = f"{operation}, {dtype}, K={num_subsets}, L={samples}"
+            growth = slope(costs, column)
+            label += "" if math.isnan(growth) else f": $n^{{{growth:.2f}}}$"
             x, y = zip(*((case.n, getattr(cost, column)) for case, cost in costs), strict=True)
             axes.loglog(x, y, marker="o", label=label)
             axes.set(xlabel="n", ylabel=column)
     for axes in panels:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     figure.savefig(path, dpi=120)
 
 
