@@ -312,7 +312,7 @@ def test_training_shares_the_dims_of_equal_views_and_few_of_different_ones(
         PairModel(LinearDecoder(D, shape), sharing), PairGuide(encoder, sharing)
     )
     optimizer = torch.optim.Adam(objective.parameters(), 0.01)
-    for _ in range(200):
+    for _ in range(400):
         optimizer.zero_grad()
         objective(batch(32)).div(32).backward()
         optimizer.step()
