@@ -54,8 +54,6 @@ class Settings:
     """Numbers of partitions L that are drawn at once."""
     dtypes: tuple[Literal["float32", "float64"], ...] = ("float32", "float64")
     """Precision of the parameters."""
-    operations: tuple[str, ...] = ()
-    """What to measure; everything by default."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to measure."""
     repetitions: int = 5
@@ -232,9 +230,7 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
     """Measure each case in a new process, whose peak memory nothing else has raised."""
     context = multiprocessing.get_context("spawn")
     operations = [
-        name
-        for name in settings.operations or OPERATIONS
-        if importlib.util.find_spec(NEEDED.get(name, "torch"))
+        name for name in OPERATIONS if importlib.util.find_spec(NEEDED.get(name, "torch"))
     ]
     for operation, variation in itertools.product(operations, variations(settings)):
         line = (operation, settings.device, *variation)
@@ -253,14 +249,15 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
 
 def variations(settings: Settings) -> list[tuple[str, int, int]]:
     """Dtype, K and L: the first of each, and all others one at a time."""
-    options = (settings.dtypes, settings.subsets, settings.samples)
-    base = [values[0] for values in options]
-    changed = [
-        (*base[:place], value, *base[place + 1 :])
-        for place, values in enumerate(options)
-        for value in values[1:]
+    dtype, *dtypes = settings.dtypes
+    num_subsets, *other_subsets = settings.subsets
+    samples, *other_samples = settings.samples
+    return [
+        (dtype, num_subsets, samples),
+        *((other, num_subsets, samples) for other in dtypes),
+        *((dtype, other, samples) for other in other_subsets),
+        *((dtype, num_subsets, other) for other in other_samples),
     ]
-    return [tuple(base), *changed]  # type: ignore[list-item]
 
 
 def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:

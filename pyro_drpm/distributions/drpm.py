@@ -248,13 +248,19 @@ class DRPM(StraightThroughDistribution):
         return lower[0] + lower[1], upper[0] + upper[1]
 
     def lower_bound_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        r"""``log p(n)`` and ``log p(pi_Y)``, which add up to the lower bound."""
+        """``log p(n)`` and ``log p(pi_Y)``, which add up to the lower bound.
+
+        Arguments and shapes are those of :meth:`log_prob_bounds`.
+        """
         value, log_s = self._checked(value), self._ordering.log_s
         ordering = log_ordering_probability(log_s, best_ordering(log_s, value))
         return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
 
     def upper_bound_parts(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
-        r"""``log p(n) + log |Pi_Y|`` and ``max log p(pi)``, which add up to the upper bound."""
+        """``log p(n) + log |Pi_Y|`` and ``max log p(pi)``, which add up to the upper bound.
+
+        Arguments and shapes are those of :meth:`log_prob_bounds`.
+        """
         value, log_s = self._checked(value), self._ordering.log_s
         best = best_ordering(log_s, value) if tight else self._ordering.mode
         sizes = value.sum(-1)

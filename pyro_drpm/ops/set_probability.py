@@ -167,7 +167,7 @@ class _Members:
         """
 
         def at(log_s: Tensor) -> Tensor:
-            pairs = zip(v[..., :-1, :].unbind(-2), weight.unbind(-2), strict=False)
+            pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (v, weight)), strict=True)
             sums = [_outer(g, log_s, v_k) @ w_k.unsqueeze(-1) for v_k, w_k in pairs]
             last = log_s.new_zeros(*v.shape[:-2], log_s.shape[-1], 1)
             return torch.cat([*sums, last], -1)

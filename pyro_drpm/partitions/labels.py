@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import torch
 from torch import Tensor
 
+from pyro_drpm.distributions.constraints import partition_matrix
+from pyro_drpm.ops.labels import subset_of_each
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Partitions", "as_draws", "as_labels", "compact"]
+__all__ = ["Partitions", "as_draws", "as_labels", "as_tensor", "compact"]
 
 Partitions: TypeAlias = Union[Tensor, "ArrayLike"]
 """Labels, shape ``(draws, n)``, or one-hot matrices ``(draws, K, n)`` as a DRPM draws them."""
@@ -36,7 +39,7 @@ def as_draws(draws: Partitions) -> Tensor:
         >>> as_draws(torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]))
         tensor([[0, 1, 0]])
     """
-    values = _as_tensor(draws)
+    values = as_tensor(draws)
     if values.dim() == 3:
         return _from_one_hot(values)
     if values.dim() != 2 or not values.numel():
@@ -57,7 +60,7 @@ def as_labels(labels: Partitions, n: int | None = None) -> Tensor:
     Raises:
         ValueError: If the labels are empty, not integers or of another length.
     """
-    values = _as_tensor(labels)
+    values = as_tensor(labels)
     if values.dim() == 0 or not values.numel():
         raise ValueError(f"expected labels of shape (n,), but got shape {tuple(values.shape)}")
     if n is not None and values.shape[-1] != n:
@@ -82,7 +85,12 @@ def compact(labels: Tensor) -> Tensor:
     return torch.empty_like(labels).scatter_(-1, order, steps.cumsum(-1))
 
 
-def _as_tensor(values: Partitions) -> Tensor:
+def as_tensor(values: Partitions) -> Tensor:
+    """Give whatever partitions come as, lists of tensors included, as one tensor.
+
+    Raises:
+        ValueError: If they differ in length or are no numbers.
+    """
     if isinstance(values, Tensor):
         return values
     if isinstance(values, list | tuple):
@@ -106,10 +114,10 @@ def _checked_integers(values: Tensor) -> Tensor:
 
 
 def _from_one_hot(values: Tensor) -> Tensor:
-    one_hot = ((values == 0) | (values == 1)).all() and (values.sum(-2) == 1).all()
-    if not values.numel() or not one_hot:
+    Y = values.detach().float()
+    if not Y.numel() or not partition_matrix.check(Y).all():
         raise ValueError(
             "expected matrices of shape (draws, K, n) with one 1 in every column and 0 elsewhere, "
             f"but got shape {tuple(values.shape)} with other columns"
         )
-    return values.argmax(-2)
+    return subset_of_each(Y)

@@ -46,7 +46,15 @@ from torch import Tensor
 from pyro_drpm.partitions.labels import Partitions, as_draws, as_labels, compact
 from pyro_drpm.partitions.similarity import similarity_matrix
 
-__all__ = ["Loss", "PairLoss", "check_loss", "expected_loss", "partition_loss"]
+__all__ = [
+    "Loss",
+    "PairLoss",
+    "check_loss",
+    "expected_loss",
+    "partition_loss",
+    "phi",
+    "similarity_to_own",
+]
 
 PairLoss = Literal["binder", "vi"]
 Loss = Literal["binder", "vi", "vi_lb"]
@@ -113,15 +121,16 @@ def expected_loss(
     check_loss(loss, a, get_args(Loss))
     drawn = compact(as_draws(draws))
     estimates = compact(as_labels(labels, drawn.shape[-1]).to(drawn.device))
-    flat = estimates.reshape(-1, drawn.shape[-1])
+    flat, num_subsets = estimates.reshape(-1, drawn.shape[-1]), int(estimates.max()) + 1
     if loss == "vi_lb":
         similarity = similarity_matrix(drawn)
-        losses = torch.stack([_lower_bound(similarity, estimate, a) for estimate in flat])
+        step = max(1, _CHUNK // (drawn.shape[-1] * num_subsets))
+        losses = [_lower_bound(similarity, part, a) for part in flat.split(step)]
     else:
         truth = _members(drawn)  # (D, S, n)
-        step = max(1, _CHUNK // (truth[..., 0].numel() * (int(flat.max()) + 1)))
-        losses = torch.cat([_mean_loss(truth, part, loss, a) for part in flat.split(step)])
-    return losses.view(estimates.shape[:-1])
+        step = max(1, _CHUNK // (truth[..., 0].numel() * num_subsets))
+        losses = [_mean_loss(truth, part, loss, a) for part in flat.split(step)]
+    return torch.cat(losses).view(estimates.shape[:-1])
 
 
 def check_loss(loss: str, a: float, losses: tuple[str, ...]) -> None:
@@ -151,20 +160,33 @@ def _loss(truth: Tensor, guess: Tensor, joint: Tensor, loss: PairLoss, a: float)
     """The module's formula from sizes ``(*, S)``, ``(*, T)`` and all intersections."""
     n = truth.sum(-1).double()
     total = (
-        a * _phi(truth, loss).sum(-1)
-        + (2 - a) * _phi(guess, loss).sum(-1)
-        - 2 * _phi(joint, loss).sum((-1, -2))
+        a * phi(truth, loss).sum(-1)
+        + (2 - a) * phi(guess, loss).sum(-1)
+        - 2 * phi(joint, loss).sum((-1, -2))
     )
     return total / (n * n if loss == "binder" else n)
 
 
-def _phi(x: Tensor, loss: PairLoss) -> Tensor:
+def phi(x: Tensor, loss: PairLoss) -> Tensor:
+    """The module's function of a size, float64."""
     x = x.double()
     return x * x if loss == "binder" else x * x.clamp(min=1).log2()
 
 
+def similarity_to_own(similarity: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the similarities of each item with the items of its subset.
+
+    Args:
+        similarity: Shape ``(n, n)``.
+        labels: Integers from 0, shape ``(B, n)``.
+    """
+    sums = similarity @ F.one_hot(labels).to(similarity)  # with every subset, (B, n, K)
+    return sums.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+
+
 def _lower_bound(similarity: Tensor, labels: Tensor, a: float) -> Tensor:
-    together = labels.unsqueeze(-1) == labels
-    sizes, sums = together.sum(-1).double(), (similarity * together).sum(-1)
-    terms = (2 - a) * sizes.log2() + a * similarity.sum(-1).log2() - 2 * sums.log2()
-    return terms.mean()
+    """The bound of each estimate ``(B, n)``."""
+    sizes = F.one_hot(labels).sum(-2).gather(-1, labels).double()
+    own = similarity_to_own(similarity, labels)
+    terms = (2 - a) * sizes.log2() + a * similarity.sum(-1).log2() - 2 * own.log2()
+    return terms.mean(-1)

@@ -28,7 +28,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_drpm.partitions.labels import Partitions, as_draws, compact
-from pyro_drpm.partitions.losses import Loss, check_loss, expected_loss
+from pyro_drpm.partitions.losses import (
+    Loss,
+    PairLoss,
+    check_loss,
+    expected_loss,
+    phi,
+    similarity_to_own,
+)
 from pyro_drpm.partitions.similarity import similarity_matrix
 
 __all__ = ["PointEstimate", "point_estimate"]
@@ -172,12 +179,14 @@ class _Costs(ABC):
         a: Weight of subsets that the estimate divides.
         most_subsets: Largest number of subsets of a draw.
         device: Where everything is.
+        growth: What the loss's function of a size gains by one item more, shape ``(n,)``.
     """
 
-    def __init__(self, draws: Tensor, a: float) -> None:
+    def __init__(self, draws: Tensor, loss: PairLoss, a: float) -> None:
         self.n, self.device = draws.shape[-1], draws.device
         self.most_subsets = int(draws.max()) + 1
         self.a = a
+        self.growth = phi(torch.arange(self.n + 1, device=self.device), loss).diff()
 
     @abstractmethod
     def reset(self, labels: Tensor, num_slots: int) -> None:
@@ -203,9 +212,9 @@ class _TableCosts(_Costs):
     has in that subset. The last slot is that of items in no subset, and never looked at.
     """
 
-    def __init__(self, draws: Tensor, loss: Loss, a: float) -> None:
-        super().__init__(draws, a)
-        self.draws, self.growth = draws, _growth(self.n, loss, draws.device)
+    def __init__(self, draws: Tensor, loss: PairLoss, a: float) -> None:
+        super().__init__(draws, loss, a)
+        self.draws = draws
 
     def reset(self, labels: Tensor, num_slots: int) -> None:
         members = F.one_hot(labels, num_slots + 1).float()  # (R, n, T + 1)
@@ -244,14 +253,12 @@ class _LowerBoundCosts(_Costs):
     """
 
     def __init__(self, draws: Tensor, a: float) -> None:
-        super().__init__(draws, a)
+        super().__init__(draws, "vi", a)
         self.similarity = similarity_matrix(draws)
-        self.growth = _growth(self.n, "vi", draws.device)
 
     def reset(self, labels: Tensor, num_slots: int) -> None:
         self.labels, self.num_slots = labels.clone(), num_slots
-        together = labels.unsqueeze(-1) == labels.unsqueeze(-2)
-        self.own = (self.similarity * together).sum(-1)
+        self.own = similarity_to_own(self.similarity, labels)
 
     def of_each_slot(self, item: Tensor) -> Tensor:
         similar = self.similarity[item]  # (R, n)
@@ -272,9 +279,3 @@ class _LowerBoundCosts(_Costs):
         # Those of items in no subset may become anything but zero, and are not looked at.
         self.own -= self.similarity[item] * ((self.labels == slot) & (slot < self.num_slots))
         self.labels.scatter_(-1, item.unsqueeze(-1), self.num_slots)
-
-
-def _growth(n: int, loss: Loss, device: torch.device) -> Tensor:
-    """What the loss's function of a size gains by one item more, for sizes from 0 to ``n - 1``."""
-    x = torch.arange(n + 1, dtype=torch.float64, device=device)
-    return (x.square() if loss == "binder" else x * x.clamp(min=1).log2()).diff()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, compact
+from pyro_drpm.partitions.labels import Partitions, as_draws, as_tensor, compact
 
 __all__ = ["size_distribution", "subset_sizes_of"]
 
@@ -37,12 +37,13 @@ def subset_sizes_of(draws: Partitions, *, ordered: bool = False) -> Tensor:
         tensor([[2, 1],
                 [3, 0]])
     """
-    labels = as_draws(draws)
+    values = as_tensor(draws)
+    labels = as_draws(values)
     if ordered:
         return F.one_hot(compact(labels)).sum(-2).sort(-1, descending=True).values
     if labels.min() < 0:
         raise ValueError(f"expected labels from 0, but got {int(labels.min())}")
-    num_subsets = draws.shape[-2] if isinstance(draws, Tensor) and draws.dim() == 3 else -1
+    num_subsets = values.shape[-2] if values.dim() == 3 else -1
     return F.one_hot(labels, num_subsets).sum(-2)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -101,8 +101,9 @@ def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("name", ["max_subsets", "num_starts", "max_sweeps"])
 def test_bad_numbers(name: str) -> None:
+    arguments: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name} to be positive, but got 0"):
-        point_estimate([[0, 1]], **{name: 0})  # type: ignore[arg-type]
+        point_estimate([[0, 1]], **arguments)
 
 
 def test_bad_loss() -> None:

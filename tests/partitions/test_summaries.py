@@ -87,7 +87,8 @@ def test_sizes_without_names_fall() -> None:
 def test_empty_subsets_of_matrices_count() -> None:
     Y = torch.zeros(1, 4, 2)
     Y[0, 0] = 1
-    assert subset_sizes_of(Y).tolist() == [[2, 0, 0, 0]]
+    for draws in (Y, Y.numpy(), Y.tolist()):
+        assert subset_sizes_of(draws).tolist() == [[2, 0, 0, 0]]
 
 
 def test_negative_labels_have_no_size() -> None:
