@@ -1,0 +1,118 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Command line of the posterior of elections."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from pandas import DataFrame, concat
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from scipy.stats import chisquare
+from torch import Tensor
+
+from models.cli import one_line_errors
+from models.elections.calibration import calibration_ranks, rank_counts
+from models.elections.data import Elections, load_elections
+from models.elections.figures import save_leans, save_ranks
+from models.elections.inference import draw_posterior, fit_guide
+from models.elections.summary import num_divergences, summarize
+from models.tables import format_table
+
+__all__ = ["main"]
+
+_GUIDES = {"mean-field": AutoNormal, "multivariate": AutoMultivariateNormal}
+_RANKED_DRAWS, _BINS = 99, 10
+
+
+@dataclass(frozen=True)
+class Config:
+    """Infer how states lean from presidential elections, with NUTS and with SVI."""
+
+    out: Path = Path("runs/elections")
+    """Directory of the results."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    chains: int = 4
+    """Number of chains of NUTS."""
+    warmup: int = 500
+    """Steps of a chain that adapt the sampler."""
+    draws: int = 500
+    """Draws of a chain after that."""
+    svi_steps: int = 3000
+    """Steps of each guide."""
+    replications: int = 200
+    """Data sets of the simulation-based calibration; 0 leaves it out."""
+
+    def validate(self) -> None:
+        """Check the ranges; raise :class:`ValueError` otherwise."""
+        for name, value in dataclasses.asdict(self).items():
+            least = {"seed": 0, "replications": 0, "chains": 2, "draws": 4}.get(name, 1)
+            if name != "out" and value < least:
+                raise ValueError(f"{name} must be at least {least}, but is {value}")
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"{self.out} must be a directory, but is a file")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run it all; a bad argument ends it with one line and exit code 2."""
+    with one_line_errors():
+        config = tyro.cli(Config, prog="python -m models.elections", args=args)
+        config.validate()
+        config.out.mkdir(parents=True, exist_ok=True)
+    _report_posterior(config, load_elections())
+    if config.replications:
+        _report_calibration(config)
+
+
+def _report_posterior(config: Config, elections: Elections) -> None:
+    mcmc = draw_posterior(
+        elections.partitions,
+        num_chains=config.chains,
+        num_warmup=config.warmup,
+        num_draws=config.draws,
+        seed=config.seed,
+    )
+    summaries = {"NUTS": summarize(mcmc, elections)}
+    for name, guide_type in _GUIDES.items():
+        draws, _ = fit_guide(
+            elections.partitions, guide_type, num_steps=config.svi_steps, seed=config.seed
+        )
+        summaries[name] = summarize(draws, elections)
+    table, figure = config.out / "posterior.csv", config.out / "leans.png"
+    concat(summaries, names=["method", "parameter"]).to_csv(table)
+    save_leans(figure, elections, summaries)
+    print("\n" + format_table(("", *summaries), _rows(summaries)))
+    nuts = summaries["NUTS"]
+    print(
+        f"\n{config.chains} chains of {config.draws} draws: {num_divergences(mcmc)} divergences, "
+        f"largest R-hat {nuts['r_hat'].max():.4f}, "
+        f"smallest effective sample size {nuts['ess_bulk'].min():.0f}"
+    )
+    print(f"posterior    {table}\nfigure       {figure}")
+
+
+def _rows(summaries: Mapping[str, DataFrame]) -> Iterator[tuple[str, ...]]:
+    for name in summaries["NUTS"].index:
+        cells = (table.loc[name, ["mean", "sd"]] for table in summaries.values())
+        yield name, *(f"{mean:.2f} ± {sd:.2f}" for mean, sd in cells)
+
+
+def _report_calibration(config: Config) -> None:
+    ranks = calibration_ranks(config.replications, num_draws=_RANKED_DRAWS, seed=config.seed)
+    figure = config.out / "ranks.png"
+    save_ranks(figure, ranks, _RANKED_DRAWS, _BINS)
+    print(f"\ncalibration, {config.replications} data sets: chi-square of the ranks in tenths")
+    print(format_table(("parameter", "p-value"), _uniformity(ranks)) + f"\nfigure       {figure}")
+
+
+def _uniformity(ranks: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    for name, values in ranks.items():
+        for i, of_parameter in enumerate(values.mT):
+            counts = rank_counts(of_parameter, _RANKED_DRAWS, _BINS)
+            yield f"{name}[{i}]", f"{chisquare(counts.numpy()).pvalue:.3f}"
