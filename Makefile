@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed.stamp
-SOURCES := $(wildcard pyro_drpm models tests benchmarks)
+TYPED := $(wildcard pyro_drpm models tests benchmarks)
+SOURCES := $(TYPED) $(wildcard docs tutorials)
 
-.PHONY: demo test lint benchmark wheel clean
+.PHONY: demo test lint docs benchmark wheel clean
 
 demo: $(INSTALLED)  ## Train DRPM-VC and its baselines on the embedded digits.
 	$(VENV)/bin/python -m models.vc
@@ -17,7 +18,10 @@ test: $(INSTALLED)  ## Run the tests and the doctests in two processes.
 lint: $(INSTALLED)  ## Check the style, the format and the types.
 	$(VENV)/bin/ruff check $(SOURCES)
 	$(VENV)/bin/ruff format --check $(SOURCES)
-	$(VENV)/bin/mypy $(SOURCES)
+	$(VENV)/bin/mypy $(TYPED)
+
+docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings are errors.
+	$(VENV)/bin/python -m sphinx --builder html --fail-on-warning --keep-going docs build/docs
 
 benchmark: $(INSTALLED)  ## Measure one training step of the partition.
 	$(VENV)/bin/python -m benchmarks.training_step

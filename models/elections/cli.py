@@ -42,7 +42,7 @@ class Config:
     """Number of chains of NUTS."""
     warmup: int = 500
     """Steps of a chain that adapt the sampler."""
-    draws: int = 500
+    draws: int = 1000
     """Draws of a chain after that."""
     svi_steps: int = 3000
     """Steps of each guide."""

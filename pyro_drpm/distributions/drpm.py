@@ -150,6 +150,7 @@ class DRPM(StraightThroughDistribution):
         self._validate_args = validate
 
     def expand(self, batch_shape: Sequence[int], _instance: DRPM | None = None) -> DRPM:
+        """The same distribution with another batch shape; parameters and tables are shared."""
         owner = type(self).__name__
         return self._copy(expanded_batch_shape(owner, self.batch_shape, batch_shape), _instance)
 

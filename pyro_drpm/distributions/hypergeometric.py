@@ -103,6 +103,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def expand(
         self, batch_shape: Sequence[int], _instance: MultivariateFisherHypergeometric | None = None
     ) -> MultivariateFisherHypergeometric:
+        """The same distribution with another batch shape; parameters and tables are shared."""
         new = self._get_checked_instance(MultivariateFisherHypergeometric, _instance)
         batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
         for name in ("total_count", "_log_omega", "_capacities", "_cache"):

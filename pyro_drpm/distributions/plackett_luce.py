@@ -78,6 +78,7 @@ class PlackettLuce(TorchDistribution):
     def expand(
         self, batch_shape: Sequence[int], _instance: PlackettLuce | None = None
     ) -> PlackettLuce:
+        """The same distribution with another batch shape; parameters are shared."""
         new = self._get_checked_instance(PlackettLuce, _instance)
         batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
         new.log_s = self.log_s.expand(batch_shape + self.event_shape)
