@@ -14,7 +14,7 @@ from models.data import FactorDatasetName, SharedFactors
 from models.jobs import JobSettings
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
-from models.vae.sharing import Method
+from models.vae.sharing import Method, SizeInputs
 from pyro_drpm.distributions.drpm import Gradient
 
 __all__ = ["PRESETS", "Config"]
@@ -48,6 +48,8 @@ class Config(JobSettings):
     """Pairs of images of a step."""
     learning_rate: float = 1e-4
     """Learning rate (Adam)."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Whether the learning rate falls to 0 over the training."""
     latent_dim: int = 10
     """Dimension of the latent space."""
     width: int = 32
@@ -59,6 +61,8 @@ class Config(JobSettings):
     """How two posteriors become one: means of means and variances, or product of densities."""
     shared_latents: SharedLatents = "once"
     """Whether a shared dim is one variable of both views or, as in the paper, one per view."""
+    size_inputs: SizeInputs = "log-divergence"
+    """What the weights of the sizes are computed from; the paper takes the divergences."""
     prior_log_odds: float = 0.0
     """Log weight of shared dims relative to the others in the prior of HG-VAE and DRPM-VAE."""
     gradient: Gradient = "flow"
@@ -87,7 +91,9 @@ class Config(JobSettings):
         self.require_different("methods", "n_shared")
 
 
-_PAPER = Config(out=Path("runs/vae/mpi3d"), dataset="mpi3d")
+_PAPER = Config(
+    out=Path("runs/vae/mpi3d"), dataset="mpi3d", schedule="constant", size_inputs="divergence"
+)
 
 PRESETS: dict[str, Config] = {
     "scene": Config(

@@ -32,10 +32,43 @@ __all__ = [
     "Method",
     "PartitionSharing",
     "Sharing",
+    "SizeInputs",
+    "SizeWeights",
     "make_sharing",
 ]
 
 Method = Literal["label", "ada", "hg", "drpm"]
+SizeInputs = Literal["log-divergence", "divergence"]
+
+
+class SizeWeights(nn.Module):
+    r"""The map from divergences to the log weights of both subsets, which start out equal.
+
+    .. math::
+        \log \omega = W \log \mathrm{KL} + b
+
+    The paper has :math:`W \, \mathrm{KL} + b`. But divergences reach hundreds of nats in dims that
+    differ and stay below one in those that are shared, so that the former alone decide about the
+    sizes, and the sizes jump whenever a step moves ``W``.
+
+    Args:
+        latent_dim: Number ``d`` of dims.
+        inputs: Logarithms of the divergences, or the divergences themselves as in the paper.
+    """
+
+    def __init__(self, latent_dim: int, inputs: SizeInputs = "log-divergence") -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.linear = nn.Linear(latent_dim, 2)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, divergence: Tensor) -> Tensor:
+        """Map divergences ``(B, d)`` to log weights ``(B, 2)``."""
+        result: Tensor = self.linear(
+            divergence.log() if self.inputs == "log-divergence" else divergence
+        )
+        return result
 
 
 class Sharing(PyroModule):
@@ -78,7 +111,7 @@ class PartitionSharing(Sharing):
     r"""DRPM-VAE: a random partition into independent and shared dims.
 
     .. math::
-        \log \omega &= W \, \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \\
+        \log \omega &= W \log \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \\
         Y &\sim \mathrm{DRPM}(\omega, s)
 
     Subset 1 takes the dims that come first, those of high divergence, and is the independent one.
@@ -88,15 +121,20 @@ class PartitionSharing(Sharing):
         latent_dim: Number ``d`` of dims.
         prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gradient: Gradient of the sampled partitions, see :class:`~pyro_drpm.DRPM`.
+        size_inputs: What the weights are computed from, see :class:`SizeWeights`.
     """
 
     prior_log_omega: Tensor
 
     def __init__(
-        self, latent_dim: int, prior_log_odds: float = 0.0, gradient: Gradient = "flow"
+        self,
+        latent_dim: int,
+        prior_log_odds: float = 0.0,
+        gradient: Gradient = "flow",
+        size_inputs: SizeInputs = "log-divergence",
     ) -> None:
         super().__init__(latent_dim)
-        self.weights = _weights(latent_dim)
+        self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gradient = gradient
 
@@ -159,7 +197,7 @@ class HypergeometricSharing(_OrderedSharing):
     r"""HG-VAE: a random number of dims of lowest divergence.
 
     .. math::
-        \log \omega = W \, \mathrm{KL} + b, \qquad
+        \log \omega = W \log \mathrm{KL} + b, \qquad
         (n_1, n_2) \sim \mathrm{MVHG}(\omega), \quad n_1 + n_2 = d
 
     The :math:`n_1` dims of highest divergence are independent, the other :math:`n_2` shared.
@@ -168,6 +206,7 @@ class HypergeometricSharing(_OrderedSharing):
         latent_dim: Number ``d`` of dims.
         prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gamma: Weight of the terms of the sizes in the ELBO.
+        size_inputs: What the weights are computed from, see :class:`SizeWeights`.
 
     References:
         Sutter, T. M., Manduchi, L., Ryser, A., Vogt, J. E.: Learning group importance using the
@@ -176,9 +215,15 @@ class HypergeometricSharing(_OrderedSharing):
 
     prior_log_omega: Tensor
 
-    def __init__(self, latent_dim: int, prior_log_odds: float = 0.0, gamma: float = 1.0) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        prior_log_odds: float = 0.0,
+        gamma: float = 1.0,
+        size_inputs: SizeInputs = "log-divergence",
+    ) -> None:
         super().__init__(latent_dim)
-        self.weights = _weights(latent_dim)
+        self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gamma = gamma
 
@@ -221,20 +266,17 @@ def shared_below(num_independent: Tensor, divergence: Tensor) -> Tensor:
     return (rank >= number).to(move) - 0.5 * move * at_boundary
 
 
-def _weights(latent_dim: int) -> nn.Linear:
-    """The map from divergences to the log weights of both subsets, which start out equal."""
-    weights = nn.Linear(latent_dim, 2)
-    nn.init.zeros_(weights.weight)
-    nn.init.zeros_(weights.bias)
-    return weights
-
-
 def make_sharing(
-    method: Method, latent_dim: int, prior_log_odds: float, gamma: float, gradient: Gradient
+    method: Method,
+    latent_dim: int,
+    prior_log_odds: float,
+    gamma: float,
+    gradient: Gradient,
+    size_inputs: SizeInputs = "log-divergence",
 ) -> Sharing:
     """Give the sharing of a method, see the classes for the arguments."""
     if method == "drpm":
-        return PartitionSharing(latent_dim, prior_log_odds, gradient)
+        return PartitionSharing(latent_dim, prior_log_odds, gradient, size_inputs)
     if method == "hg":
-        return HypergeometricSharing(latent_dim, prior_log_odds, gamma)
+        return HypergeometricSharing(latent_dim, prior_log_odds, gamma, size_inputs)
     return AdaSharing(latent_dim) if method == "ada" else LabelSharing(latent_dim)

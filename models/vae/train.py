@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from models.data import FactorImages, SharedFactors
 from models.stages import per_epoch
@@ -62,14 +64,19 @@ class PairTraining(LightningModule):
         super().__init__()
         self.learning_rate = config.learning_rate
         self.average = config.average
-        self.annealing = ExponentialAnnealing(
-            1.0, 0.5, steps=config.epochs * config.steps_per_epoch
-        )
+        self.schedule = config.schedule
+        self.num_steps = config.epochs * config.steps_per_epoch
+        self.annealing = ExponentialAnnealing(1.0, 0.5, steps=self.num_steps)
         width, features, latent_dim = config.width, config.num_features, config.latent_dim
         self.encoder = Encoder(image_shape, width, features, latent_dim)
         self.decoder = Decoder(latent_dim, features, width, image_shape)
         self.sharing = make_sharing(
-            method, latent_dim, config.prior_log_odds, config.gamma, config.gradient
+            method,
+            latent_dim,
+            config.prior_log_odds,
+            config.gamma,
+            config.gradient,
+            config.size_inputs,
         )
         elbo = TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta)
         self.objective = elbo(
@@ -86,5 +93,12 @@ class PairTraining(LightningModule):
         self.log("loss", loss, **per_epoch(len(images)))
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), self.learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = torch.optim.Adam(self.parameters(), self.learning_rate)
+        if self.schedule == "constant":
+            return optimizer
+        schedule = CosineAnnealingLR(optimizer, self.num_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import joblib
 import pyro
@@ -195,6 +196,25 @@ def test_what_cannot_be_resumed_is_one_line(
 def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     defaults = {dataset: preset.batch_size for dataset, preset in PRESETS.items()}
     assert_help_shows(capsys, cli.main, "Pairs of images of a step.", defaults)
+
+
+def test_learning_rate_falls_over_the_whole_training() -> None:
+    config = dataclasses.replace(PRESETS["scene"], epochs=4, steps_per_epoch=5, learning_rate=0.1)
+    training = PairTraining(config, "label", (3, 16, 16))
+    chosen = cast("Any", training.configure_optimizers())
+    assert chosen["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(20):
+        rates.append(chosen["optimizer"].param_groups[0]["lr"])
+        chosen["optimizer"].step()
+        chosen["lr_scheduler"]["scheduler"].step()
+    expected = [0.05 * (1 + math.cos(math.pi * step / 20)) for step in range(20)]
+    assert rates == pytest.approx(expected)
+
+    constant = dataclasses.replace(config, schedule="constant")
+    optimizer = PairTraining(constant, "label", (3, 16, 16)).configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["lr"] == 0.1
 
 
 def test_temperature_falls_over_the_whole_training() -> None:
