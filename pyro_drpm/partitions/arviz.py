@@ -80,10 +80,12 @@ def to_arviz(
         for group, of_group in groups.items()
     }
     used = {name: list(names[name]) for name in arrays["posterior"] if name in names}
+    # Lists, for xarray takes a tuple for something else.
+    named = {dim: list(values) for dim, values in (coords or {}).items()}
     arviz = require("arviz", "arviz")
     if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict(arrays, dims=used, coords=coords)
-    return arviz.from_dict(**arrays, dims=used, coords=coords)
+        return arviz.from_dict(arrays, dims=used, coords=named)
+    return arviz.from_dict(**arrays, dims=used, coords=named)
 
 
 def _by_chain(posterior: MCMC | Mapping[str, Tensor]) -> dict[str, Tensor]:
