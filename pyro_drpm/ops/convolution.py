@@ -17,7 +17,7 @@ __all__ = ["convolve"]
 
 # Products that are held at a time, few enough to stay in a processor's cache. Matrix products of
 # overlapping windows would copy them.
-_CHUNK = 1 << 19
+_CHUNK = 1 << 16
 
 
 @overridable
@@ -53,16 +53,21 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(a, b)
         ctx.first = first
         kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
-        before = kernel.shape[-1] - 1 - first
-        x = F.pad(x, (before, first + width - x.shape[-1]))  # what is negative is cut off
-        windows = x.unfold(-1, kernel.shape[-1], 1)  # (*batch, width, len(kernel)), a view
+        length, size = kernel.shape[-1], x.shape[-1]
+        before = length - 1 - first
+        padded = F.pad(x, (before, first + width - size))  # what is negative is cut off
+        windows = padded.unfold(-1, length, 1)  # (*batch, width, length), a view
         kernel = kernel.flip(-1).unsqueeze(-2)
         step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
-        products = x.new_empty(*x.shape[:-1], step, kernel.shape[-1])  # new memory is slow memory
-        sums = [
-            torch.mul(part, kernel, out=products[..., : part.shape[-2], :]).sum(-1)
-            for part in windows.split(step, -2)
-        ]
+        products = x.new_empty(*x.shape[:-1], step, length)  # new memory is slow memory
+        sums = []
+        for start in range(0, width, step):
+            stop = min(start + step, width)
+            # The rest of the windows is padding.
+            inside = slice(max(0, before - stop + 1), max(0, min(length, before + size - start)))
+            part = products[..., : stop - start, inside]
+            torch.mul(windows[..., start:stop, inside], kernel[..., inside], out=part)
+            sums.append(part.sum(-1))
         return torch.cat(sums, -1)
 
     @staticmethod

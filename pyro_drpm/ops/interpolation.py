@@ -20,14 +20,19 @@ from torch import Tensor
 __all__ = ["interpolated"]
 
 _FEWEST = 4
+# Work for the weight of one node at one point, relative to an evaluation (measured on a CPU).
+_WEIGHT_WORK = 0.6
 _NARROWEST = 1e-3
 _TINY = 1e-30
 
 
 def interpolated(
-    function: Callable[[Tensor], Tensor], points: Tensor, analytic_within: float
+    function: Callable[[Tensor], Tensor],
+    points: Tensor,
+    analytic_within: float,
+    evaluations: int,
 ) -> Tensor:
-    """``function(points)``, from its values at Chebyshev points where these are much fewer.
+    """``function(points)``, from its values at Chebyshev points where that is less work.
 
     The interval is that between the least and the largest point of each row, the error of the order
     of the precision of the dtype. On a GPU, where it would have to wait for that interval and
@@ -37,13 +42,14 @@ def interpolated(
         function: From shape ``(*batch, m)`` to ``(*any, m, c)``; ``batch`` and ``any`` broadcast.
         points: Shape ``(*batch, n)``.
         analytic_within: Imaginary parts ``d`` up to which the function is analytic.
+        evaluations: Number of transcendental functions to be evaluated for each point.
 
     Returns:
         Shape ``(*any, n, c)``.
 
     Example:
         >>> x = torch.linspace(0, 1, 100)
-        >>> result = interpolated(lambda x: x.exp().unsqueeze(-1), x, analytic_within=3.0)
+        >>> result = interpolated(lambda x: x.exp().unsqueeze(-1), x, 3.0, evaluations=1)
         >>> torch.allclose(result[:, 0], x.exp())
         True
     """
@@ -53,7 +59,8 @@ def interpolated(
     low, high = points.aminmax(dim=-1, keepdim=True)
     middle, half = (low + high) / 2, ((high - low) / 2).clamp(min=_NARROWEST)
     m = _sufficient(float(half.max()), analytic_within, torch.finfo(points.dtype).eps)
-    if m is None or 2 * m > points.shape[-1]:
+    n = points.shape[-1]
+    if m is None or m * (evaluations + _WEIGHT_WORK * n) > n * evaluations:
         return function(points)
     angles = (torch.arange(m, dtype=torch.float64) + 0.5) * (math.pi / m)
     nodes, signs = angles.cos().to(points.dtype), 1 - 2 * (torch.arange(m) % 2)

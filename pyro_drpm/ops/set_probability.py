@@ -81,7 +81,9 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     log_rest = _log_rest(log_s.double(), Y.double())
     active = (Y.sum(-1) > 0) & log_rest.isfinite()  # else the subset or the rest is empty, I_k = 1
     log_rest = torch.where(active, log_rest, 0.0)
-    subset = subset_of_each(Y) if hard else None
+    # Of two subsets only the first has an integral: all elements meet its nodes without looking up
+    # whose they meet.
+    subset = subset_of_each(Y) if hard and Y.shape[-2] > 2 else None
     with torch.no_grad():
         members = _members(log_s, Y, subset)
         low, high = _edges(members, log_rest, quadrature.drop)
@@ -155,16 +157,17 @@ class _Members:
         self.log_s, self.Y = log_s, Y
 
     def total(self, g: Term, v: Tensor) -> Tensor:
-        """``sum_i y_ki g(log s_i + v_kq)``, shape ``(*batch, K, nodes)``, float64."""
-        pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
-        sums = [y.unsqueeze(-2) @ _outer(g, self.log_s, v_k) for y, v_k in pairs]
-        return torch.cat(sums, -2).double()
-
-    def spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
-        """``sum_q weight_kq g(log s_i + v_kq)``, shape ``(*batch, K, n)``.
+        """``sum_i y_ki g(log s_i + v_kq)``, shape ``(*batch, K, nodes)``, float64.
 
         Zero for the last subset, behind which there is no rest and no integral.
         """
+        pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (self.Y, v)), strict=True)
+        sums = [y.unsqueeze(-2) @ _outer(g, self.log_s, v_k) for y, v_k in pairs]
+        last = self.log_s.new_zeros(*v.shape[:-2], 1, v.shape[-1])
+        return torch.cat([*sums, last], -2).double()
+
+    def spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
+        """``sum_q weight_kq g(log s_i + v_kq)``, shape ``(*batch, K, n)``; zero for the last."""
 
         def at(log_s: Tensor) -> Tensor:
             pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (v, weight)), strict=True)
@@ -172,7 +175,8 @@ class _Members:
             last = log_s.new_zeros(*v.shape[:-2], log_s.shape[-1], 1)
             return torch.cat([*sums, last], -1)
 
-        return interpolated(at, self.log_s, _STRIP).mT
+        evaluations = (v.shape[-2] - 1) * v.shape[-1]
+        return interpolated(at, self.log_s, _STRIP, evaluations).mT
 
     def own_spread(self, g: Term, v: Tensor, weight: Tensor) -> Tensor:
         """``sum_kq y_ki weight_kq g(log s_i + v_kq)``, shape ``(*batch, n)``."""

@@ -189,11 +189,12 @@ def _windows(mean_of_rest: Tensor, total: int) -> _Windows:
 
 
 def _partial_sums(mass: Tensor, offset: int) -> Tensor:
-    num_subsets, width = mass.shape[-2:]
-    rows = [mass[..., -1, :]]
-    for k in range(num_subsets - 2, 0, -1):
-        rows.append(convolve(mass[..., k, :], rows[-1], offset, width))
-    if num_subsets > 1:
+    width = mass.shape[-1]
+    first, *others = mass.flip(-2).unbind(-2)
+    rows = [first]
+    for counts in others[:-1]:
+        rows.append(convolve(counts, rows[-1], offset, width))
+    if others:
         rows.append(torch.zeros_like(rows[0]))  # all subsets together: never needed
     return torch.stack(rows[::-1], -2)
 

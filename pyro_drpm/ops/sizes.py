@@ -125,9 +125,10 @@ def boundary_moves(law: SizeLaw, counts: Tensor) -> BoundaryMoves:
 
 
 def _chain(move: Tensor, follow: Tensor) -> Tensor:
-    moves = [move[..., 0]]
-    for k in range(1, move.shape[-1]):
-        moves.append(move[..., k] + follow[..., k] * moves[-1])
+    first, *others = move.unbind(-1)
+    moves = [first]
+    for own, passed_on in zip(others, follow.unbind(-1)[1:], strict=True):
+        moves.append(own + passed_on * moves[-1])
     return torch.stack(moves, -1)
 
 

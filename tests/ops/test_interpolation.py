@@ -10,6 +10,8 @@ from torch import Tensor
 from pyro_drpm.ops import interpolation
 from pyro_drpm.ops.interpolation import interpolated
 
+MANY = 10_000  # evaluations for each point, so that interpolation is worth it
+
 
 class Counted:
     """``log(1 + e^x)`` and its derivative, analytic within pi; knows how often it is evaluated."""
@@ -30,7 +32,7 @@ def test_values_are_those_of_the_function_from_fewer_points(
     torch.manual_seed(0)
     x = (half_width * (2 * torch.rand(2, 3, 2000) - 1) + 0.7).to(dtype)
     function = Counted()
-    result = interpolated(function, x, math.pi)
+    result = interpolated(function, x, math.pi, MANY)
     expected = Counted()(x.double())
     scale = expected.abs().max()
     tolerance = 100 * torch.finfo(dtype).eps * scale
@@ -40,10 +42,17 @@ def test_values_are_those_of_the_function_from_fewer_points(
 
 
 def test_few_points_are_evaluated_directly() -> None:
-    x = torch.linspace(-5, 5, 30)
+    x = torch.linspace(-5, 5, 20)
     function = Counted()
-    assert torch.equal(interpolated(function, x, math.pi), Counted()(x))
-    assert function.evaluations == 30
+    assert torch.equal(interpolated(function, x, math.pi, MANY), Counted()(x))
+    assert function.evaluations == 20
+
+
+def test_cheap_functions_are_evaluated_directly() -> None:
+    x = torch.linspace(-5, 5, 1000)
+    function = Counted()
+    assert torch.equal(interpolated(function, x, math.pi, 2), Counted()(x))
+    assert function.evaluations == 1000
 
 
 def test_more_points_where_the_function_is_less_smooth() -> None:
@@ -54,9 +63,9 @@ def test_more_points_where_the_function_is_less_smooth() -> None:
         def function(x: Tensor, pole: float = pole) -> Tensor:
             return (1 / (1 + (x / pole).square())).unsqueeze(-1)
 
-        result = interpolated(function, x, 0.9 * pole)
+        result = interpolated(function, x, 0.9 * pole, MANY)
         torch.testing.assert_close(result, function(x), rtol=0, atol=1e-12)
-        error = (interpolated(function, x, 3 * pole) - function(x)).abs().max()
+        error = (interpolated(function, x, 3 * pole, MANY) - function(x)).abs().max()
         assert error > 1e-9
 
 
@@ -65,19 +74,19 @@ def test_what_has_no_interval_is_evaluated_directly(value: float) -> None:
     x = torch.linspace(-1, 1, 1000)
     x[3] = value
     torch.testing.assert_close(
-        interpolated(Counted(), x, math.pi), Counted()(x), rtol=0, atol=0, equal_nan=True
+        interpolated(Counted(), x, math.pi, MANY), Counted()(x), rtol=0, atol=0, equal_nan=True
     )
 
 
 def test_rows_of_expanded_points_are_interpolated_once() -> None:
     x = torch.rand(1, 500).expand(7, 500)
     function = Counted()
-    result = interpolated(function, x, math.pi)
+    result = interpolated(function, x, math.pi, MANY)
     torch.testing.assert_close(result.expand(7, -1, -1), Counted()(x), rtol=0, atol=1e-6)
     assert function.evaluations < 50
 
 
 def test_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert interpolated(Counted(), torch.zeros(3, 0), math.pi).shape == (3, 0, 2)
+    assert interpolated(Counted(), torch.zeros(3, 0), math.pi, MANY).shape == (3, 0, 2)
     monkeypatch.setattr(interpolation, "_FEWEST", 1000)
-    assert interpolated(Counted(), torch.zeros(3, 5), math.pi).shape == (3, 5, 2)
+    assert interpolated(Counted(), torch.zeros(3, 5), math.pi, MANY).shape == (3, 5, 2)
