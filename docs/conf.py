@@ -13,7 +13,6 @@ version = release = pyro_drpm.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -24,8 +23,7 @@ html_title = "pyro-drpm"
 
 # The tutorials are stored with their outputs; the tests execute them.
 nb_execution_mode = "off"
-myst_enable_extensions = ["amsmath", "dollarmath"]
-myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

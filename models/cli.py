@@ -17,16 +17,16 @@ import pyro
 import tyro
 
 from models.hardware import Hardware
-from models.settings import RunSettings
+from models.settings import Settings
 
 __all__ = ["one_line_errors", "parse_settings", "training_session"]
 
-Settings = TypeVar("Settings", bound=RunSettings)
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def parse_settings(
-    prog: str, presets: Mapping[str, Settings], args: Sequence[str] | None = None
-) -> Settings:
+    prog: str, presets: Mapping[str, AnySettings], args: Sequence[str] | None = None
+) -> AnySettings:
     """Read the settings, with the defaults of the dataset that the arguments name.
 
     Args:

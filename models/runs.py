@@ -69,8 +69,6 @@ def prepare_run(
 
 
 def _remove_old_run(out: Path, repetitions: Sequence[str], results: Sequence[str]) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} must be a directory, but is a file")
     if not out.exists() or not any(out.iterdir()):
         return
     old = _find_repetitions(out, repetitions)

@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Settings that the runs of all models have."""
+"""Settings that all command lines have, and those of repeated trainings."""
 
 from __future__ import annotations
 
@@ -15,23 +15,58 @@ import torch
 
 from models.hardware import Hardware
 
-__all__ = ["RunSettings"]
+__all__ = ["RunSettings", "Settings"]
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """Where a run goes, how often it is repeated, and on which device.
+class Settings:
+    """Where a run goes, and its seed.
 
-    A model's settings derive from this class, which also keeps the options of all command lines
-    the same.
+    The settings of a command derive from this class, which also keeps the options of all command
+    lines the same.
     """
 
     out: Path
     """Directory of the results; a run that is there already is replaced."""
+    seed: int = 0
+    """Seed of all random numbers, or that of the first repetition."""
+
+    def validate(self) -> None:
+        """Check the ranges of the settings.
+
+        Raises:
+            ValueError: If one is out of its range.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"{self.out} must be a directory, but is a file")
+        self.require_non_negative("seed")
+
+    def require_positive(self, *names: str) -> None:
+        """Check that settings are above zero; raise :class:`ValueError` otherwise."""
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
+
+    def require_non_negative(self, *names: str) -> None:
+        """Check that settings are not below zero; raise :class:`ValueError` otherwise."""
+        for name in names:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
+
+    def require_different(self, *names: str) -> None:
+        """Check that settings hold values, none twice; raise :class:`ValueError` otherwise."""
+        for name in names:
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must hold different values, but is {values}")
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """How often a training is repeated, and on which device."""
+
     resume: bool = False
     """Continue the run in the directory of the results from its last checkpoints."""
-    seed: int = 0
-    """Seed of the first repetition."""
     seeds: int = 1
     """Number of repetitions, with consecutive seeds."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -67,8 +102,8 @@ class RunSettings:
         Raises:
             ValueError: If one is out of its range, or there is no GPU to train on.
         """
+        super().validate()
         self.require_positive("seeds", "checkpoint_every", "devices", "num_nodes")
-        self.require_non_negative("seed")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but torch finds no GPU: use --device cpu")
         if self.torch_device.type == "cuda" and self.devices > torch.cuda.device_count():
@@ -76,25 +111,6 @@ class RunSettings:
                 f"devices must be at most {torch.cuda.device_count()}, the number of GPUs that "
                 f"torch finds, but is {self.devices}"
             )
-
-    def require_positive(self, *names: str) -> None:
-        """Check that settings are above zero; raise :class:`ValueError` otherwise."""
-        for name in names:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, but is {getattr(self, name)}")
-
-    def require_non_negative(self, *names: str) -> None:
-        """Check that settings are not below zero; raise :class:`ValueError` otherwise."""
-        for name in names:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
-
-    def require_different(self, *names: str) -> None:
-        """Check that settings hold values, none twice; raise :class:`ValueError` otherwise."""
-        for name in names:
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must hold different values, but is {values}")
 
     def to_json(self) -> str:
         """All settings that the results depend on."""

@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from pandas import DataFrame, concat
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from scipy.stats import chisquare
 from torch import Tensor
 
-from models.cli import one_line_errors
+from models.cli import one_line_errors, parse_settings
 from models.elections.calibration import calibration_ranks, rank_counts
 from models.elections.data import Elections, load_elections
 from models.elections.figures import save_leans, save_ranks
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.summary import num_divergences, summarize
+from models.settings import Settings
 from models.tables import format_table
 
 __all__ = ["main"]
@@ -31,13 +30,11 @@ _RANKED_DRAWS, _BINS = 99, 10
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Infer how states lean from presidential elections, with NUTS and with SVI."""
 
     out: Path = Path("runs/elections")
-    """Directory of the results."""
-    seed: int = 0
-    """Seed of all random numbers."""
+    """Directory of the results; those of a run that is there already are replaced."""
     chains: int = 4
     """Number of chains of NUTS."""
     warmup: int = 500
@@ -50,20 +47,18 @@ class Config:
     """Data sets of the simulation-based calibration; 0 leaves it out."""
 
     def validate(self) -> None:
-        """Check the ranges; raise :class:`ValueError` otherwise."""
-        for name, value in dataclasses.asdict(self).items():
-            least = {"seed": 0, "replications": 0, "chains": 2, "draws": 4}.get(name, 1)
-            if name != "out" and value < least:
-                raise ValueError(f"{name} must be at least {least}, but is {value}")
-        if self.out.exists() and not self.out.is_dir():
-            raise ValueError(f"{self.out} must be a directory, but is a file")
+        super().validate()
+        self.require_positive("warmup", "svi_steps")
+        self.require_non_negative("replications")
+        for name, least in {"chains": 2, "draws": 4}.items():  # what R-hat needs
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)}")
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run it all; a bad argument ends it with one line and exit code 2."""
     with one_line_errors():
-        config = tyro.cli(Config, prog="python -m models.elections", args=args)
-        config.validate()
+        config = parse_settings("python -m models.elections", {"elections": Config()}, args)
         config.out.mkdir(parents=True, exist_ok=True)
     _report_posterior(config, load_elections())
     if config.replications:

@@ -59,7 +59,7 @@ def save_ranks(path: Path, ranks: Mapping[str, Tensor], num_draws: int, num_bins
     panels = figure.subplots(1, len(ranks), sharey=True)
     for ax, (name, values) in zip(panels, ranks.items(), strict=True):
         # Parameters of a site are exchangeable; but those of a data set depend on each other, so
-        # that the band is that of a single one.
+        # that the band is that of a single parameter.
         counts = torch.stack([rank_counts(column, num_draws, num_bins) for column in values.mT])
         low, high = binom.interval(_LEVEL, len(values), 1 / num_bins)
         ax.axhspan(low, high, color="0.9")

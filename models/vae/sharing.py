@@ -49,7 +49,7 @@ class SizeWeights(nn.Module):
 
     The paper has :math:`W \, \mathrm{KL} + b`. But divergences reach hundreds of nats in dims that
     differ and stay below one in those that are shared, so that the former alone decide about the
-    sizes, and the sizes jump whenever a step moves ``W``.
+    sizes, and a small step of ``W`` changes them much.
 
     Args:
         latent_dim: Number ``d`` of dims.

@@ -190,11 +190,11 @@ def _windows(mean_of_rest: Tensor, total: int) -> _Windows:
 
 def _partial_sums(mass: Tensor, offset: int) -> Tensor:
     width = mass.shape[-1]
-    first, *others = mass.flip(-2).unbind(-2)
-    rows = [first]
-    for counts in others[:-1]:
+    last, *earlier = mass.flip(-2).unbind(-2)
+    rows = [last]
+    for counts in earlier[:-1]:
         rows.append(convolve(counts, rows[-1], offset, width))
-    if others:
+    if earlier:
         rows.append(torch.zeros_like(rows[0]))  # all subsets together: never needed
     return torch.stack(rows[::-1], -2)
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.distributions.constraints import partition_matrix
@@ -16,7 +18,10 @@ from pyro_drpm.ops.labels import subset_of_each
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Partitions", "as_draws", "as_labels", "as_tensor", "compact"]
+__all__ = ["Partitions", "as_draws", "as_labels", "as_tensor", "compact", "indicator_rows"]
+
+# Entries of one-hot matrices that are held at a time.
+_CHUNK = 1 << 24
 
 Partitions: TypeAlias = Union[Tensor, "ArrayLike"]
 """Labels, shape ``(draws, n)``, or one-hot matrices ``(draws, K, n)`` as a DRPM draws them."""
@@ -83,6 +88,20 @@ def compact(labels: Tensor) -> Tensor:
     steps = torch.zeros_like(ordered)
     steps[..., 1:] = ordered.diff(dim=-1) > 0
     return torch.empty_like(labels).scatter_(-1, order, steps.cumsum(-1))
+
+
+def indicator_rows(draws: Tensor) -> Iterator[Tensor]:
+    """Give which items lie in each subset of each draw, in chunks that fit into memory.
+
+    Args:
+        draws: Labels from 0 to ``S - 1``, shape ``(draws, n)``.
+
+    Yields:
+        Shape ``(D S, n)`` for the next ``D`` draws, entries 0 and 1, float32.
+    """
+    num_subsets = int(draws.max()) + 1
+    for part in draws.split(max(1, _CHUNK // (draws.shape[-1] * num_subsets))):
+        yield F.one_hot(part, num_subsets).mT.flatten(0, 1).float()
 
 
 def as_tensor(values: Partitions) -> Tensor:

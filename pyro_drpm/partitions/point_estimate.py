@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, compact
+from pyro_drpm.partitions.labels import Partitions, as_draws, compact, indicator_rows
 from pyro_drpm.partitions.losses import (
     Loss,
     PairLoss,
@@ -42,8 +42,6 @@ __all__ = ["PointEstimate", "point_estimate"]
 
 # A change by less is round-off.
 _SMALL = 1e-9
-# Entries of one-hot matrices that are held at a time.
-_CHUNK = 1 << 24
 
 
 class PointEstimate(NamedTuple):
@@ -221,11 +219,7 @@ class _TableCosts(_Costs):
     def reset(self, labels: Tensor, num_slots: int) -> None:
         members = F.one_hot(labels, num_slots + 1).float()  # (R, n, T + 1)
         self.tables = torch.cat(
-            [
-                (F.one_hot(part, self.most_subsets).mT.flatten(0, 1).float() @ members).long()
-                for part in self.draws.split(max(1, _CHUNK // (self.n * self.most_subsets)))
-            ],
-            -2,
+            [(of_draws @ members).long() for of_draws in indicator_rows(self.draws)], -2
         ).flatten(0, 1)  # (R D S, T + 1)
         self.sizes = members.sum(1).long()
         first_row = torch.arange(len(labels) * len(self.draws), device=self.device)

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, compact
+from pyro_drpm.partitions.labels import Partitions, as_draws, compact, indicator_rows
 
 __all__ = ["similarity_matrix"]
-
-# Entries of one-hot matrices that are held at a time.
-_CHUNK = 1 << 24
 
 
 def similarity_matrix(draws: Partitions) -> Tensor:
@@ -40,9 +36,7 @@ def similarity_matrix(draws: Partitions) -> Tensor:
     """
     labels = compact(as_draws(draws))
     num_draws, n = labels.shape
-    num_subsets = int(labels.max()) + 1
     together = torch.zeros(n, n, device=labels.device)
-    for part in labels.split(max(1, _CHUNK // (n * num_subsets))):
-        members = F.one_hot(part, num_subsets).float().mT.reshape(-1, n)  # whole numbers, exact
-        together.addmm_(members.mT, members)
+    for members in indicator_rows(labels):
+        together.addmm_(members.mT, members)  # whole numbers, exact in float32
     return together.double() / num_draws

@@ -60,7 +60,7 @@ def test_the_help_describes_own_and_common_settings(capsys: pytest.CaptureFixtur
     assert exit_info.value.code == 0
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "usage: python -m toy" in words and "Train a toy." in words
-    assert "Seed of the first repetition. (default: 0)" in words
+    assert "Seed of all random numbers, or that of the first repetition. (default: 0)" in words
     assert "Epochs of the training. (default: 1000)" in words
 
 
@@ -71,6 +71,7 @@ def test_the_help_describes_own_and_common_settings(capsys: pytest.CaptureFixtur
         (("--seeds", "0"), "seeds must be positive, but is 0"),
         (("--checkpoint-every", "0"), "checkpoint_every must be positive, but is 0"),
         (("--epochs", "-2"), "epochs must be positive, but is -2"),
+        (("--out", __file__), "test_cli.py must be a directory, but is a file"),
         (("--device", "cuda"), "torch finds no GPU: use --device cpu"),
     ],
 )

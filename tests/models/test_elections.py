@@ -164,7 +164,7 @@ def test_command_line_prints_and_saves(
     ("args", "message"),
     [
         (["--chains", "1"], "error: chains must be at least 2, but is 1"),
-        (["--svi-steps", "0"], "error: svi_steps must be at least 1, but is 0"),
+        (["--svi-steps", "0"], "error: svi_steps must be positive, but is 0"),
     ],
 )
 def test_bad_settings_end_with_one_line(

@@ -65,8 +65,6 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         with pytest.raises(ValueError, match="other files than a run: give another directory"):
             prepare(tmp_path, "seed-0")
-    with pytest.raises(ValueError, match=r"config\.json must be a directory, but is a file"):
-        prepare(tmp_path / "config.json", "seed-0")
     assert files(tmp_path) == foreign
 
 

@@ -109,7 +109,7 @@ def test_many_estimates_and_draws_in_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     draws = some_draws(20, 50, 5)
     whole = expected_loss(draws, draws, "vi"), similarity_matrix(draws)
     monkeypatch.setattr("pyro_drpm.partitions.losses._CHUNK", 1000)
-    monkeypatch.setattr("pyro_drpm.partitions.similarity._CHUNK", 300)
+    monkeypatch.setattr("pyro_drpm.partitions.labels._CHUNK", 300)
     torch.testing.assert_close(expected_loss(draws, draws, "vi"), whole[0])
     torch.testing.assert_close(similarity_matrix(draws), whole[1])
 
