@@ -25,22 +25,34 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def parse_settings(
-    prog: str, presets: Mapping[str, AnySettings], args: Sequence[str] | None = None
+    prog: str,
+    presets: Mapping[str, AnySettings],
+    args: Sequence[str] | None = None,
+    *,
+    chosen_by: Sequence[str] = ("dataset",),
 ) -> AnySettings:
     """Read the settings, with the defaults of the dataset that the arguments name.
 
     Args:
         prog: The command, for the help.
-        presets: Defaults of every dataset, the option ``--dataset``; the first is the default one.
+        presets: Sets of defaults. The first is taken that agrees with the arguments in what it is
+            chosen by.
         args: The arguments; those of the process if not given.
+        chosen_by: Settings that choose the defaults.
 
     Raises:
         ValueError: If a setting is out of its range, or there is no GPU to train on.
     """
-    default = next(iter(presets.values()))
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dataset")
-    preset = presets.get(parser.parse_known_args(args)[0].dataset, default)
+    for name in chosen_by:
+        parser.add_argument(f"--{name}")
+    chosen = vars(parser.parse_known_args(args)[0]).items()
+
+    def fits(preset: AnySettings) -> bool:
+        return all(value in (None, getattr(preset, name)) for name, value in chosen)
+
+    # No preset fits what is no choice at all, which tyro will say.
+    preset = next(filter(fits, presets.values()), next(iter(presets.values())))
     settings = tyro.cli(
         type(preset),
         prog=prog,

@@ -42,15 +42,15 @@ class TrainingJob(Protocol):
     """What is trained.
 
     Attributes:
-        method: Name of the method, and of the checkpoint.
-        repetition: Directory of the checkpoint relative to that of the run.
+        repetition: Directory of the checkpoints relative to that of the run.
+        stages: Names of the training stages, and of their checkpoints.
     """
 
     @property
-    def method(self) -> str: ...
+    def repetition(self) -> str: ...
 
     @property
-    def repetition(self) -> str: ...
+    def stages(self) -> Sequence[str]: ...
 
 
 Settings = TypeVar("Settings", bound=JobSettings)
@@ -73,13 +73,13 @@ def prepare_jobs(
         settings.to_json(),
         settings.resume,
         repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
-        stages=list(dict.fromkeys(job.method for job in jobs)),
+        stages=list(dict.fromkeys(stage for job in jobs for stage in job.stages)),
         results=results,
     )
 
 
 def run_jobs(
-    run: Callable[[Settings, Job], tuple[Outcome, dict[str, list[float]]]],
+    run: Callable[[Settings, Job], tuple[Outcome, Curves]],
     settings: Settings,
     jobs: Sequence[Job],
 ) -> list[Outcome]:
@@ -87,7 +87,7 @@ def run_jobs(
 
     Args:
         run: Trains and evaluates; called with the settings and a job, it gives the outcome and the
-            values per epoch of every metric.
+            learning curves of the job's stages.
         settings: Settings of the run.
         jobs: What to train.
 
@@ -95,7 +95,7 @@ def run_jobs(
         The outcome of each job.
     """
 
-    def in_session(job: Job) -> tuple[Outcome, dict[str, list[float]]]:
+    def in_session(job: Job) -> tuple[Outcome, Curves]:
         with training_session(settings.hardware):
             return run(settings, job)
 
@@ -105,13 +105,11 @@ def run_jobs(
 
 
 @rank_zero_only
-def _save_curves(
-    out: Path, jobs: Sequence[TrainingJob], curves: Sequence[dict[str, list[float]]]
-) -> None:
-    """Write and draw the curves of every repetition, all methods together."""
+def _save_curves(out: Path, jobs: Sequence[TrainingJob], curves: Sequence[Curves]) -> None:
+    """Write and draw the curves of every repetition, all its jobs together."""
     by_repetition: dict[str, Curves] = defaultdict(dict)
-    for job, metrics in zip(jobs, curves, strict=True):
-        by_repetition[job.repetition][job.method] = metrics
+    for job, of_job in zip(jobs, curves, strict=True):
+        by_repetition[job.repetition].update(of_job)
     for repetition, stages in by_repetition.items():
         write_curves(out / repetition / "curves.csv", stages)
         draw_curves(out / repetition / "curves.png", stages)

@@ -17,14 +17,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.utilities import rank_zero_only
 
 from models.stages import check_checkpoint
 
-__all__ = ["prepare_run"]
+__all__ = ["check_settings", "prepare_run"]
 
 
 @rank_zero_only
@@ -57,7 +58,7 @@ def prepare_run(
             run, it has other settings, or a checkpoint is damaged.
     """
     if resume:
-        _check_settings(out, settings)
+        check_settings(out, json.loads(settings))
         for path in (out / name / f"{stage}.ckpt" for name in repetitions for stage in stages):
             if path.exists():
                 check_checkpoint(path)
@@ -100,17 +101,22 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "*", name)
 
 
-def _check_settings(out: Path, settings: str) -> None:
+def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Check that the run in a directory has the same settings, for some of them.
+
+    Raises:
+        ValueError: If there is no run, or one with other settings.
+    """
     stored = out / "config.json"
     if not stored.is_file():
-        raise ValueError(f"there is no run to resume: {stored} is missing")
+        raise ValueError(f"there is no run in {out}: {stored} is missing")
     try:
         before = json.loads(stored.read_text())
     except ValueError as error:
         raise ValueError(f"{stored} cannot be read: it is truncated or corrupt") from error
-    for name, now in json.loads(settings).items():
+    for name, now in settings.items():
         if before.get(name) != now:
             raise ValueError(
-                f"the run in {out} has {name} = {before.get(name)}, not {now}: resume it "
-                "with the same settings"
+                f"the run in {out} has {name} = {before.get(name)}, not {now}: give the same "
+                "settings"
             )

@@ -119,4 +119,4 @@ class RunSettings(Settings):
 
 
 # Where files are and how a run is done; the results are the same.
-_ASIDE = ("out", "data_dir", "resume", "device", "strategy", "jobs")
+_ASIDE = ("out", "data_dir", "pretrained", "resume", "device", "strategy", "jobs")

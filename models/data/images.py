@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,9 +18,10 @@ from torch import Tensor
 from models.data.files import find_file
 from models.data.idx import read_idx
 
-__all__ = ["DatasetName", "ImageData", "load_images"]
+__all__ = ["DatasetName", "ImageData", "Split", "load_images"]
 
 DatasetName = Literal["digits", "mnist", "fashion-mnist"]
+Split = Literal["test", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,9 @@ _SOURCES = {
 }
 
 
-def load_images(name: DatasetName, data_dir: Path | None = None) -> ImageData:
+def load_images(
+    name: DatasetName, data_dir: Path | None = None, evaluate_on: Split = "test"
+) -> ImageData:
     """Load a dataset of labelled images.
 
     Args:
@@ -81,6 +83,8 @@ def load_images(name: DatasetName, data_dir: Path | None = None) -> ImageData:
         data_dir: Directory with the four IDX files of (Fashion-)MNIST, compressed or not, or with
             a subdirectory of the dataset's name that holds them. Without it, they are downloaded
             once into the user's cache and verified. The digits need none.
+        evaluate_on: ``"train"`` takes the training images for the test images as well, whose files
+            are then not read.
 
     Returns:
         Both sets, pixels scaled to ``[0, 1]``.
@@ -94,39 +98,41 @@ def load_images(name: DatasetName, data_dir: Path | None = None) -> ImageData:
         >>> data.train_images.shape, data.test_images.shape
         (torch.Size([1257, 1, 8, 8]), torch.Size([540, 1, 8, 8]))
     """
-    if name == "digits":
-        return _embedded_digits()
-    if name not in _SOURCES:
+    if name != "digits" and name not in _SOURCES:
         raise ValueError(f"dataset must be one of {get_args(DatasetName)}, but is {name!r}")
 
-    def locate(file: str) -> Path:
-        if data_dir is None:
-            return _download(name, file)
-        return find_file(name, data_dir, file, file.removesuffix(".gz"))
+    def load(split: Split) -> tuple[Tensor, Tensor]:
+        return _embedded_digits(split) if name == "digits" else _read_pair(name, data_dir, split)
 
-    train_images, train_labels = _read_pair(locate, "train")
-    test_images, test_labels = _read_pair(locate, "t10k")
-    if train_images.shape[1:] != test_images.shape[1:]:
+    train = load("train")
+    test = train if evaluate_on == "train" else load("test")
+    if train[0].shape[1:] != test[0].shape[1:]:
         raise ValueError(
             f"training and test images of {name} must have the same shape, but have "
-            f"{tuple(train_images.shape[1:])} and {tuple(test_images.shape[1:])}"
+            f"{tuple(train[0].shape[1:])} and {tuple(test[0].shape[1:])}"
         )
-    return ImageData(name, train_images, train_labels, test_images, test_labels)
+    return ImageData(name, *train, *test)
 
 
-def _embedded_digits() -> ImageData:
+def _embedded_digits(split: Split) -> tuple[Tensor, Tensor]:
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
     train, test = train_test_split(
         torch.arange(len(labels)), test_size=0.3, random_state=0, stratify=labels
     )
-    labels = torch.tensor(labels, dtype=torch.int64)
-    return ImageData("digits", images[train], labels[train], images[test], labels[test])
+    rows = train if split == "train" else test
+    return images[rows], torch.tensor(labels, dtype=torch.int64)[rows]
 
 
-def _read_pair(locate: Callable[[str], Path], split: str) -> tuple[Tensor, Tensor]:
-    image_path = locate(f"{split}-images-idx3-ubyte.gz")
-    label_path = locate(f"{split}-labels-idx1-ubyte.gz")
+def _read_pair(name: str, data_dir: Path | None, split: Split) -> tuple[Tensor, Tensor]:
+    def locate(file: str) -> Path:
+        if data_dir is None:
+            return _download(name, file)
+        return find_file(name, data_dir, file, file.removesuffix(".gz"))
+
+    prefix = {"train": "train", "test": "t10k"}[split]
+    image_path = locate(f"{prefix}-images-idx3-ubyte.gz")
+    label_path = locate(f"{prefix}-labels-idx1-ubyte.gz")
     images = read_idx(image_path, ndim=3)
     labels = read_idx(label_path, ndim=1)
     if images.size == 0:

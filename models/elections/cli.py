@@ -58,7 +58,9 @@ class Config(Settings):
 def main(args: Sequence[str] | None = None) -> None:
     """Run it all; a bad argument ends it with one line and exit code 2."""
     with one_line_errors():
-        config = parse_settings("python -m models.elections", {"elections": Config()}, args)
+        config = parse_settings(
+            "python -m models.elections", {"elections": Config()}, args, chosen_by=()
+        )
         config.out.mkdir(parents=True, exist_ok=True)
     _report_posterior(config, load_elections())
     if config.replications:

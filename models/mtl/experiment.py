@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyro
 
+from models.curves import Curves
 from models.data import MultiTaskData, load_multi_task
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
@@ -35,6 +36,11 @@ class Job(NamedTuple):
     def repetition(self) -> str:
         """Name of the directory, which the methods have in common."""
         return f"condition-{self.condition}/seed-{self.seed}"
+
+    @property
+    def stages(self) -> tuple[str]:
+        """Name of the only stage."""
+        return (self.method,)
 
 
 class Result(NamedTuple):
@@ -75,7 +81,7 @@ def load_data(config: Config, job: Job) -> MultiTaskData:
     )
 
 
-def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
+def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     """Train or resume, and evaluate.
 
     Returns:
@@ -94,6 +100,6 @@ def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
         title=f"condition {job.condition}",
     )
     batches = ShuffledBatches((data.train_images, data.train_labels), config.batch_size)
-    curves = stage.fit(training, batches)
+    curves: Curves = {job.method: stage.fit(training, batches)}
     training.to(config.torch_device)
     return Result(job, data.task_names, score(training, data)), curves

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyro
 
+from models.curves import Curves
 from models.data import load_factor_images
 from models.stages import Stage, derive_seed
 from models.vae.config import Config
@@ -38,6 +39,11 @@ class Job(NamedTuple):
         """Name of the directory, which the methods have in common."""
         return f"n_shared-{self.n_shared}/seed-{self.seed}"
 
+    @property
+    def stages(self) -> tuple[str]:
+        """Name of the only stage."""
+        return (self.method,)
+
 
 def all_jobs(config: Config) -> list[Job]:
     """Give all trainings of a run."""
@@ -49,7 +55,7 @@ def all_jobs(config: Config) -> list[Job]:
     ]
 
 
-def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
+def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     """Train or resume, draw reconstructions and swaps, and evaluate.
 
     Returns:
@@ -74,7 +80,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, dict[str, list[float]]]:
     batches = PairBatches(
         data, n_shared, config.shared_factors, config.batch_size, config.steps_per_epoch
     )
-    curves = stage.fit(training, batches)
+    curves: Curves = {method: stage.fit(training, batches)}
     training.to(data.device).eval()
     pyro.set_rng_seed(derive_seed(seed, "evaluation"))
     train, test = (

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings, training_session
+from models.cli import one_line_errors, parse_settings
 from models.data import load_images
-from models.vc.config import PRESETS, Config
-from models.vc.directory import prepare_directory, seed_directory
-from models.vc.evaluate import Scores, score_table
-from models.vc.experiment import Experiment
+from models.jobs import print_files, run_jobs
+from models.tables import format_table, mean_and_std
+from models.vc.config import PRESETS, Config, Pretraining
+from models.vc.directory import TABLE, prepare_directory
+from models.vc.evaluate import Scores
+from models.vc.experiment import Result, all_jobs, run_job
+from models.vc.paper import PAPER
 
 __all__ = ["main"]
 
@@ -24,30 +27,43 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run the experiment; a bad argument or file ends it with one line and exit code 2."""
     with one_line_errors():
-        config = parse_settings("python -m models.vc", PRESETS, args)
-        data = load_images(config.dataset, config.data_dir)
-        prepare_directory(config)
-    results: dict[str, list[Scores]] = defaultdict(list)
-    with training_session(config.hardware):
-        for seed in config.all_seeds:
-            for method, scores in Experiment(config, data, seed).run().items():
-                results[method].append(scores)
-    report(config, results)
+        config = parse_settings(
+            "python -m models.vc", PRESETS, args, chosen_by=("dataset", "preset")
+        )
+        load_images(config.dataset, config.data_dir, config.evaluate_on)
+        jobs = all_jobs(config)
+        prepare_directory(config, jobs)
+    report(config, list(chain(*run_jobs(run_job, config, jobs))))
+    print_files(config.out, jobs)
 
 
 @rank_zero_only
-def report(config: Config, results: dict[str, list[Scores]]) -> None:
-    """Print the table of all methods, save every score, and tell where the files are."""
-    path = config.out / "metrics.csv"
+def report(config: Config, results: Sequence[Result]) -> None:
+    """Print a table for each pretraining, and save every score."""
+    path = config.out / TABLE
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("seed", "method", *Scores._fields))
-        for method, repetitions in results.items():
-            writer.writerows((config.seed + i, method, *s) for i, s in enumerate(repetitions))
-    print(f"\n{config.dataset}, test images, {config.seeds} seed(s)\n\n{score_table(results)}\n")
-    print(f"scores       {path}")
-    for seed in config.all_seeds:
-        directory = seed_directory(config, seed)
-        print(f"checkpoint   {directory / 'drpm.ckpt'}")
-        for figure in sorted((directory / "figures").iterdir()):
-            print(f"figure       {figure}")
+        header = ("dataset", "preset", "pretraining", "method", "seed", "epochs")
+        writer.writerow((*header, *Scores._fields))
+        writer.writerows(
+            (config.dataset, config.preset, r.job.pretraining, r.method, r.job.seed, config.epochs)
+            + r.scores
+            for r in results
+        )
+    images = f"{config.dataset}, {config.evaluate_on} images, {config.seeds} seed(s)"
+    for pretraining in config.pretrainings:
+        print(f"\n{images}, {pretraining} pretraining\n")
+        rows = _rows(config, pretraining, results)
+        print(format_table(("", "NMI", "ARI", "ACC", "paper"), rows))
+    print(f"\nscores       {path}")
+
+
+def _rows(
+    config: Config, pretraining: Pretraining, results: Sequence[Result]
+) -> Iterator[tuple[str, ...]]:
+    for method in config.methods:
+        scores = [
+            r.scores for r in results if (r.job.pretraining, r.method) == (pretraining, method)
+        ]
+        paper = PAPER.get((config.dataset, pretraining, method), "")
+        yield method, *map(mean_and_std, zip(*scores, strict=True)), paper

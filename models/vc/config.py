@@ -8,31 +8,46 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from models.data import DatasetName
-from models.settings import RunSettings
+from models.jobs import JobSettings
 from models.vc.model import Gradient, Sizes
 
-__all__ = ["PRESETS", "Config"]
+__all__ = ["PRESETS", "Config", "Method", "Pretraining"]
+
+Method = Literal["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
+Pretraining = Literal["contrastive", "reconstruction"]
 
 
 @dataclass(frozen=True)
-class Config(RunSettings):
+class Config(JobSettings):
     """Train DRPM-VC and its baselines, and compare how well they cluster the test images.
 
-    Defaults depend on the dataset: "--dataset mnist --help" shows those of MNIST.
+    Defaults depend on the dataset and the preset: "--dataset mnist --preset paper --help" shows
+    those of the paper for MNIST.
     """
 
     dataset: DatasetName = "digits"
     """Images to cluster: those that come with scikit-learn, MNIST, or Fashion-MNIST."""
+    preset: Literal["default", "paper"] = "default"
+    """Our settings, or those of the paper."""
     data_dir: Path | None = None
     """Directory of the files of (Fashion-)MNIST; downloaded if not given."""
+    evaluate_on: Literal["test", "train"] = "test"
+    """Images that are clustered for the scores; files of test images are not needed for train."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Methods to compare: mixtures of the pixels and of the latent means, VaDE as its authors train
+    it and as DRPM-VC is trained, and DRPM-VC."""
 
-    pretraining: Literal["contrastive", "reconstruction"] = "contrastive"
-    """How the autoencoder is pretrained."""
+    pretrainings: tuple[Pretraining, ...] = ("contrastive",)
+    """How the autoencoder is pretrained; every method starts from each."""
+    pretrained: Path | None = None
+    """Directory of a run with the same pretraining, whose weights are taken."""
     pretrain_epochs: int = 200
-    """Epochs of the pretraining."""
+    """Epochs of the contrastive pretraining."""
+    reconstruction_epochs: int = 50
+    """Epochs of the pretraining by reconstruction."""
     pretrain_batch_size: int = 1024
     """Batch size of the pretraining."""
     pretrain_learning_rate: float = 1e-3
@@ -77,10 +92,11 @@ class Config(RunSettings):
 
     def validate(self) -> None:
         super().validate()
+        self.require_different("methods", "pretrainings")
         self.require_positive(
-            *("pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "epochs"),
-            *("batch_size", "learning_rate", "num_clusters", "num_partitions", "anneal_steps"),
-            "latent_dim",
+            *("pretrain_epochs", "reconstruction_epochs", "pretrain_batch_size"),
+            *("pretrain_learning_rate", "epochs", "batch_size", "learning_rate", "num_clusters"),
+            *("num_partitions", "anneal_steps", "latent_dim"),
         )
         self.require_non_negative(
             *("reconstruction_weight", "input_noise", "beta", "gamma", "delta", "refit_every")
@@ -89,30 +105,46 @@ class Config(RunSettings):
             raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
 
 
+def _as_in_the_paper(config: Config) -> Config:
+    return dataclasses.replace(
+        config,
+        preset="paper",
+        sizes="sampled",
+        gradient="relaxed",
+        # The paper sums the errors of a batch.
+        reconstruction_weight=float(config.pretrain_batch_size),
+    )
+
+
+_DIGITS = Config(
+    out=Path("runs/vc/digits"),
+    pretrain_epochs=400,
+    reconstruction_epochs=400,
+    pretrain_batch_size=628,
+    pretrain_learning_rate=2e-3,
+    input_noise=0.2,
+    epochs=60,
+    learning_rate=1e-3,
+    anneal_steps=300,
+    hidden=(128, 128, 256),
+    checkpoint_every=10,
+)
 _MNIST = Config(dataset="mnist", out=Path("runs/vc/mnist"))
+_FASHION = dataclasses.replace(
+    _MNIST,
+    dataset="fashion-mnist",
+    out=Path("runs/vc/fashion-mnist"),
+    latent_dim=20,
+    beta=0.1,
+    refit_every=10,
+)
 
 PRESETS: dict[str, Config] = {
-    "digits": Config(
-        out=Path("runs/vc/digits"),
-        pretrain_epochs=400,
-        pretrain_batch_size=628,
-        pretrain_learning_rate=2e-3,
-        input_noise=0.2,
-        epochs=60,
-        learning_rate=1e-3,
-        anneal_steps=300,
-        hidden=(128, 128, 256),
-        checkpoint_every=10,
-    ),
+    "digits": _DIGITS,
     "mnist": _MNIST,
-    "fashion-mnist": dataclasses.replace(
-        _MNIST,
-        dataset="fashion-mnist",
-        out=Path("runs/vc/fashion-mnist"),
-        latent_dim=20,
-        beta=0.1,
-        refit_every=10,
-    ),
+    "fashion-mnist": _FASHION,
+    "digits-paper": _as_in_the_paper(_DIGITS),
+    "mnist-paper": _as_in_the_paper(_MNIST),
+    "fashion-mnist-paper": _as_in_the_paper(_FASHION),
 }
-"""Defaults of every dataset; those of MNIST and Fashion-MNIST are the paper's, but for the sizes,
-the gradient and the weight of the reconstruction."""
+"""Defaults of every dataset, and the paper's settings for it."""

@@ -6,54 +6,71 @@
 ::
 
     runs/vc/digits/
-      config.json  metrics.csv
-      seed-0/      pretrain.ckpt  vade.ckpt  vade-frozen.ckpt  drpm.ckpt  curves.csv
-                   figures/  logs/ (TensorBoard)
+      config.json  table1.csv
+      contrastive/seed-0/  pretrain.ckpt  vade.ckpt  vade-frozen.ckpt  drpm.ckpt  curves.csv
+                           curves.png  partition.png  samples.png  logs/ (TensorBoard)
 """
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.runs import prepare_run
+from models.jobs import prepare_jobs
+from models.runs import check_settings
+from models.stages import check_checkpoint
 from models.vc.config import Config
+from models.vc.experiment import PRETRAINING, Job
 
-__all__ = ["STAGES", "prepare_directory", "seed_directory"]
+__all__ = ["TABLE", "prepare_directory"]
 
-STAGES = ("pretrain", "vade", "vade-frozen", "drpm")
-"""Names of the training stages of a seed, in order."""
-
-
-def seed_directory(config: Config, seed: int) -> Path:
-    """Directory of one repetition."""
-    return config.out / f"seed-{seed}"
+TABLE = "table1.csv"
+# What pretrained weights depend on.
+_PRETRAINING_SETTINGS = (
+    *("dataset", "pretrain_epochs", "reconstruction_epochs", "pretrain_batch_size"),
+    *("pretrain_learning_rate", "reconstruction_weight", "input_noise", "num_clusters"),
+    *("hidden", "latent_dim"),
+)
 
 
 @rank_zero_only
-def prepare_directory(config: Config) -> None:
+def prepare_directory(config: Config, jobs: Sequence[Job]) -> None:
     """Make the directory ready for a new run, or check that the run in it can be resumed.
 
     Raises:
         ValueError: If the directory holds something else than a run, or to resume, if there is no
-            run, it has other settings, or a checkpoint is missing or damaged.
+            run, it has other settings, or a checkpoint is missing or damaged; or if there are no
+            pretrained weights of the same settings in the directory that was given for them.
     """
-    prepare_run(
-        config.out,
-        config.to_json(),
-        config.resume,
-        repetitions=[seed_directory(config, seed).name for seed in config.all_seeds],
-        stages=STAGES,
-        results=["metrics.csv"],
-    )
-    for seed in config.all_seeds:
-        _check_order(seed_directory(config, seed))
+    pretrained = {} if config.resume else dict(_pretrained(config, jobs))
+    prepare_jobs(config, jobs, results=[TABLE])
+    for job, path in pretrained.items():
+        shutil.copy(path, config.out / job.repetition)
+    for job in jobs:
+        _check_order(config.out / job.repetition, job)
 
 
-def _check_order(directory: Path) -> None:
-    """Every stage starts from what the stages before it have trained."""
-    paths = [directory / f"{name}.ckpt" for name in STAGES]
-    for path, later in zip(paths, paths[1:], strict=False):
-        if later.exists() and not path.exists():
-            raise ValueError(f"checkpoint {path} is missing, which {later.name} builds on")
+def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path]]:
+    """Checkpoints of the pretraining of another run."""
+    if config.pretrained is None:
+        return
+    settings = json.loads(config.to_json())
+    check_settings(config.pretrained, {name: settings[name] for name in _PRETRAINING_SETTINGS})
+    for job in jobs:
+        path = config.pretrained / job.repetition / f"{PRETRAINING}.ckpt"
+        if not path.is_file():
+            raise ValueError(f"there are no pretrained weights: {path} is missing")
+        check_checkpoint(path)
+        yield job, path
+
+
+def _check_order(directory: Path, job: Job) -> None:
+    """Every stage starts from the pretrained weights."""
+    first, *later = (directory / f"{stage}.ckpt" for stage in job.stages)
+    for path in later:
+        if path.exists() and not first.exists():
+            raise ValueError(f"checkpoint {first} is missing, which {path.name} builds on")

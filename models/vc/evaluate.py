@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
-from models.tables import format_table, mean_and_std
 from models.vc.networks import Encoder, encode
 from models.vc.priors import ClusterPriors
 from pyro_drpm.metrics import (
@@ -19,7 +17,7 @@ from pyro_drpm.metrics import (
     normalized_mutual_information,
 )
 
-__all__ = ["Scores", "predict", "score", "score_table"]
+__all__ = ["Scores", "predict", "score"]
 
 
 class Scores(NamedTuple):
@@ -57,12 +55,3 @@ def predict(encoder: Encoder, priors: ClusterPriors, images: Tensor) -> Tensor:
         Clusters, shape ``(n,)``.
     """
     return priors.log_densities(encode(encoder, images)).argmax(-1)
-
-
-def score_table(results: Mapping[str, Sequence[Scores]]) -> str:
-    """Lay out the mean, and over several seeds the standard deviation, of every method's scores."""
-    rows = (
-        (method, *map(mean_and_std, zip(*scores, strict=True)))
-        for method, scores in results.items()
-    )
-    return format_table(("", "NMI", "ARI", "ACC"), rows)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import pyro
 from lightning.fabric.utilities import rank_zero_only
@@ -14,16 +15,11 @@ from pyro.infer import Trace_ELBO
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from models.curves import Curves, draw_curves, write_curves
-from models.data import ImageData
+from models.curves import Curves
+from models.data import ImageData, load_images
 from models.stages import Batches, ShuffledBatches, Stage, derive_seed
-from models.vc.baselines import (
-    OwnOptimizerVaDETraining,
-    VaDEGuide,
-    VaDEModel,
-)
-from models.vc.config import Config
-from models.vc.directory import seed_directory
+from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
+from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
 from models.vc.model import DRPMVCGuide, DRPMVCModel
@@ -37,54 +33,123 @@ from models.vc.priors import ClusterPriors, assign, fit_mixture
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
-__all__ = ["Experiment"]
+__all__ = ["PRETRAINING", "Experiment", "Job", "Result", "all_jobs", "run_job"]
 
+PRETRAINING = "pretrain"
+"""Name of the stage that all others start from."""
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
 
+class Job(NamedTuple):
+    """All methods from the same pretrained weights.
+
+    Attributes:
+        pretraining: How the autoencoder is pretrained.
+        seed: Seed of the repetition.
+        methods: What is trained from there.
+    """
+
+    pretraining: Pretraining
+    seed: int
+    methods: tuple[Method, ...]
+
+    @property
+    def repetition(self) -> str:
+        """Name of the directory."""
+        return f"{self.pretraining}/seed-{self.seed}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, in order."""
+        return PRETRAINING, *(method for method in self.methods if "gmm" not in method)
+
+
+class Result(NamedTuple):
+    """The scores of one method.
+
+    Attributes:
+        job: What was trained.
+        method: Name of the method.
+        scores: Its scores.
+    """
+
+    job: Job
+    method: Method
+    scores: Scores
+
+
+def all_jobs(config: Config) -> list[Job]:
+    """Give all repetitions of a run."""
+    return [
+        Job(pretraining, seed, config.methods)
+        for seed in config.all_seeds
+        for pretraining in config.pretrainings
+    ]
+
+
+def run_job(config: Config, job: Job) -> tuple[list[Result], Curves]:
+    """Train or resume all stages, draw the figures, and evaluate.
+
+    Returns:
+        The scores of every method, and the learning curves of every stage.
+    """
+    data = load_images(config.dataset, config.data_dir, config.evaluate_on)
+    experiment = Experiment(config, data, job)
+    scores = experiment.run()
+    return [Result(job, method, scores[method]) for method in job.methods], experiment.curves
+
+
 class Experiment:
-    """Trains all methods for one seed.
+    """Trains all methods for one pretraining and one seed.
 
     Args:
         config: Settings of the run.
         data: The images.
-        seed: Seed of this repetition.
+        job: What to train.
     """
 
-    def __init__(self, config: Config, data: ImageData, seed: int) -> None:
+    def __init__(self, config: Config, data: ImageData, job: Job) -> None:
         self.config = config
         self.data = data
-        self.seed = seed
-        self.directory = seed_directory(config, seed)
+        self.job = job
+        self.directory = config.out / job.repetition
         self.curves: Curves = {}
 
-    def run(self) -> dict[str, Scores]:
-        """Train or resume, save the figures and give the scores of every method on the test set."""
-        train, test, labels = self.data.train_images, self.data.test_images, self.data.test_labels
+    def run(self) -> dict[Method, Scores]:
+        """Train or resume, save the figures and give the scores of every method."""
         network = self.pretrain()
-        # Ten starts on all pixels would take longer than everything else.
-        pixel_mixture = self._fit_mixture(train.flatten(1), num_starts=1)
-        mixture = self._fit_mixture(encode(network.encoder, train))
-        clusters = {
-            "GMM": assign(pixel_mixture, test.flatten(1)),
-            "latent GMM": assign(mixture, encode(network.encoder, test)),
+        mixture = self._fit_mixture(encode(network.encoder, self.data.train_images))
+        clusters = {m: self._clusters(m, network, mixture) for m in self.job.methods}
+        return {m: score(self.data.test_labels, found) for m, found in clusters.items()}
+
+    def _clusters(
+        self, method: Method, pretrained: Autoencoder, mixture: GaussianMixture
+    ) -> Tensor:
+        """Clusters of the test images by a method."""
+        test = self.data.test_images
+        if method == "gmm":
+            # Ten starts on all pixels would take longer than everything else.
+            of_pixels = self._fit_mixture(self.data.train_images.flatten(1), num_starts=1)
+            return assign(of_pixels, test.flatten(1))
+        if method == "latent-gmm":
+            return assign(mixture, encode(pretrained.encoder, test))
+        train = {
+            "vade": self.train_vade,
+            "vade-frozen": self.train_frozen_vade,
+            "drpm": self.train_drpm_vc,
         }
-        trainings: dict[str, VariationalTraining] = {
-            "VaDE": self.train_vade(network, mixture),
-            "VaDE (frozen)": self.train_frozen_vade(network, mixture),
-            "DRPM-VC": self.train_drpm_vc(network, mixture),
-        }
-        for method, training in trainings.items():
-            clusters[method] = predict(training.network.encoder, training.priors, test)
-        self.save_figures(trainings["DRPM-VC"])
-        return {method: score(labels, found) for method, found in clusters.items()}
+        training = train[method](pretrained, mixture)
+        if method == "drpm":
+            self.save_figures(training)
+        return predict(training.network.encoder, training.priors, test)
 
     def pretrain(self) -> Autoencoder:
         """Train the autoencoder that all other methods start from."""
         config = self.config
-        pyro.set_rng_seed(derive_seed(self.seed, "networks"))
+        pyro.set_rng_seed(derive_seed(self.job.seed, "networks"))
         height, width = self.data.train_images.shape[-2:]
         network = Autoencoder(height * width, config.hidden, config.latent_dim)
+        contrastive = self.job.pretraining == "contrastive"
         training = (
             ContrastivePretraining(
                 network,
@@ -94,12 +159,13 @@ class Experiment:
                 config.reconstruction_weight,
                 config.input_noise,
             )
-            if config.pretraining == "contrastive"
+            if contrastive
             else ReconstructionPretraining(network, config.pretrain_learning_rate)
         )
         images = self.data.train_images
         batches = ShuffledBatches((images,), config.pretrain_batch_size, drop_last=True)
-        self._fit("pretrain", training, batches, config.pretrain_epochs)
+        epochs = config.pretrain_epochs if contrastive else config.reconstruction_epochs
+        self._fit(PRETRAINING, training, batches, epochs)
         network.encoder.heads.reset_scale(LOG_SCALE_AFTER_PRETRAINING)
         return network
 
@@ -159,23 +225,19 @@ class Experiment:
             annealing=ExponentialAnnealing(1.0, 0.5, steps=config.anneal_steps),
             refit_every=config.refit_every,
             refit_inputs=features,
-            seed=self.seed,
+            seed=self.job.seed,
         )
         self._fit_clusters("drpm", training, features, images)
         return training
 
     @rank_zero_only
     def save_figures(self, training: VariationalTraining) -> None:
-        """Draw what DRPM-VC generates, and the learning curves of all stages."""
-        figures = self.directory / "figures"
-        figures.mkdir(exist_ok=True)
-        pyro.set_rng_seed(derive_seed(self.seed, "figures"))
+        """Draw what DRPM-VC generates."""
+        pyro.set_rng_seed(derive_seed(self.job.seed, "figures"))
         decoder, priors = training.network.decoder, training.priors
-        shape = self.data.test_images.shape[-2:]
-        save_partition(figures / "partition.png", decoder, priors, shape)
-        save_samples(figures / "samples.png", decoder, priors, shape)
-        draw_curves(figures / "curves.png", self.curves)
-        write_curves(self.directory / "curves.csv", self.curves)
+        shape = self.data.train_images.shape[-2:]
+        save_partition(self.directory / "partition.png", decoder, priors, shape)
+        save_samples(self.directory / "samples.png", decoder, priors, shape)
 
     def _fit_clusters(
         self, stage: str, training: VariationalTraining, inputs: Tensor, images: Tensor
@@ -186,7 +248,13 @@ class Experiment:
     def _fit(self, name: str, training: LightningModule, batches: Batches, epochs: int) -> None:
         config = self.config
         stage = Stage(
-            name, self.directory, self.seed, epochs, config.checkpoint_every, config.hardware
+            name,
+            self.directory,
+            self.job.seed,
+            epochs,
+            config.checkpoint_every,
+            config.hardware,
+            title=self.job.pretraining,
         )
         self.curves[name] = stage.fit(training, batches)
 
@@ -196,7 +264,7 @@ class Experiment:
         return priors
 
     def _fit_mixture(self, points: Tensor, num_starts: int = 10) -> GaussianMixture:
-        seed = derive_seed(self.seed, "mixture")
+        seed = derive_seed(self.job.seed, "mixture")
         return fit_mixture(points, self.config.num_clusters, seed, num_starts)
 
 

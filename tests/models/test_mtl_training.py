@@ -243,7 +243,7 @@ def test_bad_arguments_are_one_line(
 def test_what_cannot_be_resumed_is_one_line(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no run to resume" in fail(capsys, tmp_path / "none", "--resume")
+    assert "there is no run in" in fail(capsys, tmp_path / "none", "--resume")
     assert "not 0.5" in fail(capsys, finished, "--resume", "--learning-rate", "0.5")
 
 

@@ -94,10 +94,10 @@ def test_every_checkpoint_is_checked_before_resuming(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no run to resume: .*config\.json is missing"):
+    with pytest.raises(ValueError, match=r"no run in .*: .*config\.json is missing"):
         prepare(tmp_path, "seed-0", resume=True)
     prepare(tmp_path, "seed-0")
-    with pytest.raises(ValueError, match=r"has hidden = \[3, 2\], not \[3\]: resume it with the"):
+    with pytest.raises(ValueError, match=r"has hidden = \[3, 2\], not \[3\]: give the same"):
         prepare(tmp_path, "seed-0", settings='{"beta": 1.0, "hidden": [3]}', resume=True)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json cannot be read"):

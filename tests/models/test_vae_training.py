@@ -183,7 +183,7 @@ def test_bad_arguments_are_one_line(
 def test_what_cannot_be_resumed_is_one_line(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no run to resume" in fail(capsys, tmp_path / "none", "--resume")
+    assert "there is no run in" in fail(capsys, tmp_path / "none", "--resume")
     same = ("--resume", "--n-shared", "0", "3")
     assert "not 0.5" in fail(capsys, finished, *same, "--delta", "0.5")
     out = tmp_path / "damaged"

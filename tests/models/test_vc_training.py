@@ -24,11 +24,12 @@ from torch import Tensor
 
 from models.vc import cli, experiment
 from models.vc.baselines import OwnOptimizerVaDETraining
-from models.vc.config import PRESETS
-from models.vc.directory import STAGES
+from models.vc.config import PRESETS, Method
+from models.vc.directory import TABLE
+from models.vc.evaluate import Scores
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
 from models.vc.train import DRPMVCTraining, VariationalTraining
-from tests.models.training_checks import Killed, assert_help_shows, error_line, kill_in
+from tests.models.training_checks import Killed, assert_help_shows, error_line, kill_in, read_csv
 
 TINY = (
     *(
@@ -43,7 +44,9 @@ TINY = (
     ),
     *("--hidden", "16", "12", "--latent-dim", "3", "--batch-size", "500", "--device", "cpu"),
 )
-METHODS = ["GMM", "latent GMM", "VaDE", "VaDE (frozen)", "DRPM-VC"]
+METHODS = ["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
+STAGES = ("pretrain", "vade", "vade-frozen", "drpm")
+SEED = Path("contrastive/seed-0")
 
 
 def run(out: Path, *args: str) -> None:
@@ -52,7 +55,7 @@ def run(out: Path, *args: str) -> None:
 
 def results(out: Path) -> tuple[str, str]:
     """Everything a run measured: scores and learning curves, digit by digit."""
-    return (out / "metrics.csv").read_text(), (out / "seed-0" / "curves.csv").read_text()
+    return (out / TABLE).read_text(), (out / SEED / "curves.csv").read_text()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -68,25 +71,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_its_files(finished: Path) -> None:
-    with (finished / "metrics.csv").open() as file:
+    with (finished / TABLE).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows] == METHODS
     assert all(0 < float(row["acc"]) <= 1 for row in rows)
-    directory = finished / "seed-0"
+    directory = finished / SEED
     files = {str(path.relative_to(directory)) for path in directory.rglob("*.*")}
     expected = {f"{stage}.ckpt" for stage in STAGES} | {
-        f"figures/{name}.png" for name in ("partition", "samples", "curves")
+        f"{name}.png" for name in ("partition", "samples", "curves")
     }
     assert expected <= files
     for stage in STAGES:
-        assert list((finished / "seed-0" / "logs" / stage).glob("events.out.tfevents*"))
+        assert list((finished / SEED / "logs" / stage).glob("events.out.tfevents*"))
 
 
 def test_the_frozen_layers_do_not_change(finished: Path) -> None:
     weights = {
         stage: {
             name: value
-            for name, value in load(finished / "seed-0" / f"{stage}.ckpt")["state_dict"].items()
+            for name, value in load(finished / SEED / f"{stage}.ckpt")["state_dict"].items()
             if name.startswith("network.encoder.")
         }
         for stage in STAGES
@@ -117,7 +120,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_results(
         with monkeypatch.context() as patch, pytest.raises(Killed):
             kill_in(patch, training, stage, step)
             run(tmp_path, *resume)
-        assert not (tmp_path / "metrics.csv").exists()
+        assert not (tmp_path / TABLE).exists()
         resume = ("--resume",)
     run(tmp_path, *resume)
     assert results(tmp_path) == results(finished)
@@ -144,7 +147,7 @@ def test_a_run_survives_sigkill(finished: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert load(tmp_path / "seed-0" / "drpm.ckpt")["epoch"] == 1
+    assert load(tmp_path / SEED / "drpm.ckpt")["epoch"] == 1
     run(tmp_path, "--resume")
     assert results(tmp_path) == results(finished)
 
@@ -168,7 +171,7 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(DRPMVCTraining, "refit_priors", refit)
     run(tmp_path, "--refit-every", "2")
     assert [refit["epoch"] for refit in refits] == [2, 4]
-    trained = load(tmp_path / "seed-0" / "drpm.ckpt")["state_dict"]
+    trained = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
     names = ("loc", "log_scale", "log_weight")
     for name, at_refit in zip(names, refits[-1]["priors"], strict=True):
         assert not torch.equal(trained[f"priors.{name}"], at_refit)
@@ -177,24 +180,58 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_new_run_replaces_an_old_one(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "old"
     shutil.copytree(finished, out)
-    (out / "seed-7").mkdir()
+    (out / "contrastive" / "seed-7").mkdir()
     run(out, "--seed", "1", "--beta", "0.5")
-    assert {path.name for path in out.glob("seed-*")} == {"seed-1"}
-    assert "\n1,DRPM-VC" in (out / "metrics.csv").read_text()
+    assert [path.name for path in (out / "contrastive").iterdir()] == ["seed-1"]
+    assert "digits,default,contrastive,drpm,1,5," in (out / TABLE).read_text()
 
 
-def test_several_seeds_give_mean_and_deviation(
+def test_several_seeds_and_pretrainings_give_means_and_deviations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = iter([{"DRPM-VC": (0.5, 0.25, 0.75)}, {"DRPM-VC": (0.7, 0.25, 0.85)}])
-    monkeypatch.setattr(experiment.Experiment, "run", lambda self: next(scores))
-    for seed in (3, 4):
-        (tmp_path / f"seed-{seed}" / "figures").mkdir(parents=True)
-    monkeypatch.setattr(cli, "prepare_directory", lambda config: None)
-    run(tmp_path, "--seed", "3", "--seeds", "2")
-    assert "0.600 ± 0.141" in capsys.readouterr().out
-    lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines[1:] == ["3,DRPM-VC,0.5,0.25,0.75", "4,DRPM-VC,0.7,0.25,0.85"]
+    def scores(self: experiment.Experiment) -> dict[Method, Scores]:
+        self.curves = {"drpm": {"loss": [1.0]}}
+        contrastive = self.job.pretraining == "contrastive"
+        acc = {3: 0.75, 4: 0.85}[self.job.seed] if contrastive else 0.5
+        return {"drpm": Scores(0.5, 0.25, acc)}
+
+    monkeypatch.setattr(experiment.Experiment, "run", scores)
+    both = ("--pretrainings", "contrastive", "reconstruction", "--methods", "drpm")
+    run(tmp_path, "--seed", "3", "--seeds", "2", *both)
+    first, second = capsys.readouterr().out.split("reconstruction pretraining")
+    assert "contrastive pretraining" in first and "0.800 ± 0.071" in first
+    assert second.count("0.500 ± 0.000") == 2  # NMI and ACC
+    assert (tmp_path / TABLE).read_text().splitlines() == [
+        "dataset,preset,pretraining,method,seed,epochs,nmi,ari,acc",
+        "digits,default,contrastive,drpm,3,5,0.5,0.25,0.75",
+        "digits,default,reconstruction,drpm,3,5,0.5,0.25,0.5",
+        "digits,default,contrastive,drpm,4,5,0.5,0.25,0.85",
+        "digits,default,reconstruction,drpm,4,5,0.5,0.25,0.5",
+    ]
+
+
+def test_pretrained_weights_of_another_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "drpm"
+    run(out, "--pretrained", str(finished), "--methods", "drpm")
+    assert {path.name for path in (out / SEED).glob("*.ckpt")} == {"pretrain.ckpt", "drpm.ckpt"}
+    of_drpm = [row for row in read_csv(finished / TABLE) if row["method"] == "drpm"]
+    assert read_csv(out / TABLE) == of_drpm  # digit by digit
+    capsys.readouterr()
+    from_there = ("--pretrained", str(finished))
+    other = fail(capsys, tmp_path / "other", *from_there, "--input-noise", "0.5")
+    assert "input_noise = 0.2, not 0.5" in other
+    missing = fail(capsys, tmp_path / "missing", *from_there, "--seed", "5")
+    assert "seed-5/pretrain.ckpt is missing" in missing
+
+
+def test_the_preset_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--dataset", "mnist", "--preset", "paper", "--help"])
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for default in ("sampled", "relaxed", "1024.0"):
+        assert f"(default: {default})" in words
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -211,9 +248,10 @@ def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining:
     for split in ("train", "t10k"):
         write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", rng.integers(0, 256, (64, 28, 28)))
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", rng.integers(0, 10, 64))
-    arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretraining", pretraining)
-    run(tmp_path / "out", *arguments, "--pretrain-epochs", "1", "--epochs", "1")
-    assert (tmp_path / "out" / "metrics.csv").is_file()
+    arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretrainings", pretraining)
+    once = ("--pretrain-epochs", "1", "--reconstruction-epochs", "1", "--epochs", "1")
+    run(tmp_path / "out", *arguments, *once)
+    assert (tmp_path / "out" / TABLE).is_file()
 
 
 def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
@@ -225,7 +263,7 @@ def test_a_damaged_checkpoint_is_one_line(
 ) -> None:
     out = tmp_path / "damaged"
     shutil.copytree(finished, out)
-    path = out / "seed-0" / "vade.ckpt"
+    path = out / SEED / "vade.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
     assert str(path) in fail(capsys, out, "--resume")
 
@@ -235,18 +273,18 @@ def test_a_checkpoint_of_other_networks_is_one_line(
 ) -> None:
     out = tmp_path / "swapped"
     shutil.copytree(finished, out)
-    shutil.copy(out / "seed-0" / "pretrain.ckpt", out / "seed-0" / "vade.ckpt")
+    shutil.copy(out / SEED / "pretrain.ckpt", out / SEED / "vade.ckpt")
     assert "vade.ckpt" in fail(capsys, out, "--resume")
 
 
 def test_what_cannot_be_resumed_is_one_line(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no run to resume" in fail(capsys, tmp_path / "none", "--resume")
+    assert "there is no run in" in fail(capsys, tmp_path / "none", "--resume")
     assert "beta = 1.0, not 0.5" in fail(capsys, finished, "--resume", "--beta", "0.5")
     out = tmp_path / "gap"
     shutil.copytree(finished, out)
-    (out / "seed-0" / "pretrain.ckpt").unlink()
+    (out / SEED / "pretrain.ckpt").unlink()
     assert "pretrain.ckpt is missing" in fail(capsys, out, "--resume")
     (out / "config.json").write_text("{")
     assert "config.json cannot be read" in fail(capsys, out, "--resume")
@@ -266,7 +304,9 @@ def test_bad_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    defaults = {dataset: preset.epochs for dataset, preset in PRESETS.items()}
+    defaults: dict[str, object] = {
+        p.dataset: p.epochs for p in PRESETS.values() if p.preset == "default"
+    }
     assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of both VaDEs.", defaults)
 
 
