@@ -7,10 +7,14 @@ INSTALLED := $(VENV)/installed.stamp
 TYPED := $(wildcard pyro_drpm models tests benchmarks)
 SOURCES := $(TYPED) $(wildcard docs tutorials)
 
-.PHONY: demo test lint docs benchmark wheel clean
+.PHONY: demo table1 test lint docs benchmark wheel clean
 
 demo: $(INSTALLED)  ## Train DRPM-VC and its baselines on the embedded digits.
 	$(VENV)/bin/python -m models.vc
+
+table1: $(INSTALLED)  ## Tables 1, 4 and 5 on MNIST, which is downloaded: make table1 OPTIONS="--seeds 3".
+	$(VENV)/bin/python -m models.vc --dataset mnist --out runs/vc/table1 \
+		--pretrainings neighbors contrastive reconstruction $(OPTIONS)
 
 test: $(INSTALLED)  ## Run the tests and the doctests in two processes.
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2

@@ -17,7 +17,7 @@ from models.vc.model import Gradient, Sizes
 __all__ = ["PRESETS", "Config", "Method", "Pretraining"]
 
 Method = Literal["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
-Pretraining = Literal["contrastive", "reconstruction"]
+Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,22 @@ class Config(JobSettings):
     """Directory of a run with the same pretraining, whose weights are taken."""
     pretrain_epochs: int = 200
     """Epochs of the contrastive pretraining."""
+    neighbor_epochs: int = 12
+    """Epochs of the pretraining with neighbors, before clusters are made."""
+    cluster_epochs: int = 20
+    """Epochs of the pretraining with neighbors in which clusters are made."""
+    num_neighbors: int = 10
+    """Number of neighbors of an image in that pretraining."""
     reconstruction_epochs: int = 50
     """Epochs of the pretraining by reconstruction."""
     pretrain_batch_size: int = 1024
-    """Batch size of the pretraining."""
+    """Batch size of the contrastive pretraining and of that by reconstruction."""
+    neighbor_batch_size: int = 256
+    """Batch size of the pretraining with neighbors."""
     pretrain_learning_rate: float = 1e-3
     """Learning rate of the pretraining (Adam)."""
     reconstruction_weight: float = 1.0
-    """Weight of the mean squared error of a batch in contrastive pretraining."""
+    """Weight of the mean squared error of a batch beside other losses of the pretraining."""
     input_noise: float = 0.0
     """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
@@ -70,6 +78,8 @@ class Config(JobSettings):
     sizes: Sizes = "nearest"
     """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
     as in the published code; or sampled, as in the paper."""
+    score_scale: float = 10.0
+    """Initial value of the learned scale u of the log-scores."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"
@@ -94,9 +104,10 @@ class Config(JobSettings):
         super().validate()
         self.require_different("methods", "pretrainings")
         self.require_positive(
-            *("pretrain_epochs", "reconstruction_epochs", "pretrain_batch_size"),
+            *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
+            *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),
             *("pretrain_learning_rate", "epochs", "batch_size", "learning_rate", "num_clusters"),
-            *("num_partitions", "anneal_steps", "latent_dim"),
+            *("num_partitions", "score_scale", "anneal_steps", "latent_dim"),
         )
         self.require_non_negative(
             *("reconstruction_weight", "input_noise", "beta", "gamma", "delta", "refit_every")
@@ -109,6 +120,7 @@ def _as_in_the_paper(config: Config) -> Config:
     return dataclasses.replace(
         config,
         preset="paper",
+        pretrainings=("contrastive",),
         sizes="sampled",
         gradient="relaxed",
         # The paper sums the errors of a batch.
@@ -129,7 +141,12 @@ _DIGITS = Config(
     hidden=(128, 128, 256),
     checkpoint_every=10,
 )
-_MNIST = Config(dataset="mnist", out=Path("runs/vc/mnist"))
+_MNIST = Config(
+    dataset="mnist",
+    out=Path("runs/vc/mnist"),
+    pretrainings=("neighbors",),
+    reconstruction_weight=0.3,
+)
 _FASHION = dataclasses.replace(
     _MNIST,
     dataset="fashion-mnist",

@@ -9,6 +9,7 @@
       config.json  table1.csv
       contrastive/seed-0/  pretrain.ckpt  vade.ckpt  vade-frozen.ckpt  drpm.ckpt  curves.csv
                            curves.png  partition.png  samples.png  logs/ (TensorBoard)
+      neighbors/seed-0/    pretrain.ckpt  pretrain-clusters.ckpt  and the like
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from models.jobs import prepare_jobs
 from models.runs import check_settings
 from models.stages import check_checkpoint
 from models.vc.config import Config
-from models.vc.experiment import PRETRAINING, Job
+from models.vc.experiment import PRETRAINING_STAGES, Job
 
 __all__ = ["TABLE", "prepare_directory"]
 
 TABLE = "table1.csv"
 # What pretrained weights depend on.
 _PRETRAINING_SETTINGS = (
-    *("dataset", "pretrain_epochs", "reconstruction_epochs", "pretrain_batch_size"),
-    *("pretrain_learning_rate", "reconstruction_weight", "input_noise", "num_clusters"),
-    *("hidden", "latent_dim"),
+    *("dataset", "pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
+    *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size", "pretrain_learning_rate"),
+    *("reconstruction_weight", "input_noise", "num_clusters", "hidden", "latent_dim"),
 )
 
 
@@ -46,9 +47,9 @@ def prepare_directory(config: Config, jobs: Sequence[Job]) -> None:
             run, it has other settings, or a checkpoint is missing or damaged; or if there are no
             pretrained weights of the same settings in the directory that was given for them.
     """
-    pretrained = {} if config.resume else dict(_pretrained(config, jobs))
+    pretrained = [] if config.resume else list(_pretrained(config, jobs))
     prepare_jobs(config, jobs, results=[TABLE])
-    for job, path in pretrained.items():
+    for job, path in pretrained:
         shutil.copy(path, config.out / job.repetition)
     for job in jobs:
         _check_order(config.out / job.repetition, job)
@@ -61,16 +62,18 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
     settings = json.loads(config.to_json())
     check_settings(config.pretrained, {name: settings[name] for name in _PRETRAINING_SETTINGS})
     for job in jobs:
-        path = config.pretrained / job.repetition / f"{PRETRAINING}.ckpt"
-        if not path.is_file():
-            raise ValueError(f"there are no pretrained weights: {path} is missing")
-        check_checkpoint(path)
-        yield job, path
+        for stage in PRETRAINING_STAGES[job.pretraining]:
+            path = config.pretrained / job.repetition / f"{stage}.ckpt"
+            if not path.is_file():
+                raise ValueError(f"there are no pretrained weights: {path} is missing")
+            check_checkpoint(path)
+            yield job, path
 
 
 def _check_order(directory: Path, job: Job) -> None:
     """Every stage starts from the pretrained weights."""
-    first, *later = (directory / f"{stage}.ckpt" for stage in job.stages)
-    for path in later:
-        if path.exists() and not first.exists():
-            raise ValueError(f"checkpoint {first} is missing, which {path.name} builds on")
+    paths = [directory / f"{stage}.ckpt" for stage in job.stages]
+    for i, first in enumerate(paths[: len(PRETRAINING_STAGES[job.pretraining])]):
+        for path in paths[i + 1 :]:
+            if path.exists() and not first.exists():
+                raise ValueError(f"checkpoint {first} is missing, which {path.name} builds on")

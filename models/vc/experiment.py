@@ -9,6 +9,7 @@ import copy
 from typing import NamedTuple
 
 import pyro
+import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
@@ -23,6 +24,7 @@ from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
 from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.neighbors import ClusterTraining, NeighborPretraining
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import (
     ContrastivePretraining,
@@ -33,10 +35,14 @@ from models.vc.priors import ClusterPriors, assign, fit_mixture
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
-__all__ = ["PRETRAINING", "Experiment", "Job", "Result", "all_jobs", "run_job"]
+__all__ = ["PRETRAINING_STAGES", "Experiment", "Job", "Result", "all_jobs", "run_job"]
 
-PRETRAINING = "pretrain"
-"""Name of the stage that all others start from."""
+PRETRAINING_STAGES: dict[Pretraining, tuple[str, ...]] = {
+    "contrastive": ("pretrain",),
+    "neighbors": ("pretrain", "pretrain-clusters"),
+    "reconstruction": ("pretrain",),
+}
+"""Names of the stages that all others start from."""
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
 
@@ -61,7 +67,8 @@ class Job(NamedTuple):
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, in order."""
-        return PRETRAINING, *(method for method in self.methods if "gmm" not in method)
+        trained = (method for method in self.methods if "gmm" not in method)
+        return *PRETRAINING_STAGES[self.pretraining], *trained
 
 
 class Result(NamedTuple):
@@ -145,29 +152,55 @@ class Experiment:
 
     def pretrain(self) -> Autoencoder:
         """Train the autoencoder that all other methods start from."""
-        config = self.config
         pyro.set_rng_seed(derive_seed(self.job.seed, "networks"))
-        height, width = self.data.train_images.shape[-2:]
-        network = Autoencoder(height * width, config.hidden, config.latent_dim)
-        contrastive = self.job.pretraining == "contrastive"
-        training = (
-            ContrastivePretraining(
-                network,
-                make_augmentation(config.dataset, height),
-                config.num_clusters,
-                config.pretrain_learning_rate,
-                config.reconstruction_weight,
-                config.input_noise,
-            )
-            if contrastive
-            else ReconstructionPretraining(network, config.pretrain_learning_rate)
-        )
-        images = self.data.train_images
-        batches = ShuffledBatches((images,), config.pretrain_batch_size, drop_last=True)
-        epochs = config.pretrain_epochs if contrastive else config.reconstruction_epochs
-        self._fit(PRETRAINING, training, batches, epochs)
+        num_pixels = self.data.train_images[0].numel()
+        network = Autoencoder(num_pixels, self.config.hidden, self.config.latent_dim)
+        train = {
+            "contrastive": self._pretrain_contrastive,
+            "neighbors": self._pretrain_neighbors,
+            "reconstruction": self._pretrain_reconstruction,
+        }
+        train[self.job.pretraining](network)
         network.encoder.heads.reset_scale(LOG_SCALE_AFTER_PRETRAINING)
         return network
+
+    def _pretrain_contrastive(self, network: Autoencoder) -> None:
+        config = self.config
+        training = ContrastivePretraining(
+            network,
+            make_augmentation(config.dataset, self.data.train_images.shape[-1]),
+            config.num_clusters,
+            config.pretrain_learning_rate,
+            config.reconstruction_weight,
+            config.input_noise,
+        )
+        self._fit("pretrain", training, self._pretraining_batches(), config.pretrain_epochs)
+
+    def _pretrain_reconstruction(self, network: Autoencoder) -> None:
+        training = ReconstructionPretraining(network, self.config.pretrain_learning_rate)
+        epochs = self.config.reconstruction_epochs
+        self._fit("pretrain", training, self._pretraining_batches(), epochs)
+
+    def _pretraining_batches(self) -> ShuffledBatches:
+        batch_size = self.config.pretrain_batch_size
+        return ShuffledBatches((self.data.train_images,), batch_size, drop_last=True)
+
+    def _pretrain_neighbors(self, network: Autoencoder) -> None:
+        config, images = self.config, self.data.train_images
+        settings = {
+            "network": network,
+            "images": images,
+            "augment": make_augmentation(config.dataset, images.shape[-1], small=True),
+            "learning_rate": config.pretrain_learning_rate,
+            "reconstruction_weight": config.reconstruction_weight,
+        }
+        indices = (torch.arange(len(images)),)
+        batches = ShuffledBatches(indices, config.neighbor_batch_size, drop_last=True)
+        embedding = NeighborPretraining(num_neighbors=config.num_neighbors, **settings)
+        self._fit("pretrain", embedding, batches, config.neighbor_epochs)
+        seed = derive_seed(self.job.seed, "clusters")
+        clusters = ClusterTraining(num_clusters=config.num_clusters, seed=seed, **settings)
+        self._fit("pretrain-clusters", clusters, batches, config.cluster_epochs)
 
     def train_vade(self, pretrained: Autoencoder, mixture: GaussianMixture) -> VariationalTraining:
         """Train VaDE as its authors do: all layers, with their optimiser."""
@@ -217,8 +250,9 @@ class Experiment:
                 priors,
                 config.num_partitions,
                 config.beta,
-                sizes=config.sizes,
-                gradient=config.gradient,
+                config.score_scale,
+                config.sizes,
+                config.gradient,
             ),
             elbo=TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta),
             learning_rate=config.learning_rate,

@@ -80,15 +80,17 @@ class _OneOf(nn.Module):
         return torch.where(coin, self.first(images), self.second(images))
 
 
-def make_augmentation(dataset: str, size: int) -> nn.Module:
+def make_augmentation(dataset: str, size: int, small: bool = False) -> nn.Module:
     """Random views of images ``(n, 1, size, size)``.
 
     The paper's for (Fashion-)MNIST. The digits of 8 x 8 pixels bear less: they are rotated by up to
     10 degrees, shifted by up to half a pixel, scaled by up to a tenth and sheared by up to 5
-    degrees.
+    degrees. Small changes are those of the digits, with shifts of up to a tenth of larger images.
     """
     if dataset == "digits":
         return augmentation.RandomAffine(10, (1 / 16, 1 / 16), (0.9, 1.1), shear=5.0, p=1.0)
+    if small:
+        return augmentation.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), shear=10.0, p=1.0)
     resized_crop = partial(
         augmentation.RandomResizedCrop, (size, size), p=1.0, cropping_mode="resample"
     )

@@ -27,9 +27,17 @@ from models.vc.baselines import OwnOptimizerVaDETraining
 from models.vc.config import PRESETS, Method
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
+from models.vc.neighbors import ClusterTraining, NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
 from models.vc.train import DRPMVCTraining, VariationalTraining
-from tests.models.training_checks import Killed, assert_help_shows, error_line, kill_in, read_csv
+from tests.models.training_checks import (
+    Killed,
+    assert_help_shows,
+    error_line,
+    kill_in,
+    read_csv,
+    read_curves,
+)
 
 TINY = (
     *(
@@ -44,6 +52,7 @@ TINY = (
     ),
     *("--hidden", "16", "12", "--latent-dim", "3", "--batch-size", "500", "--device", "cpu"),
 )
+NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3")
 METHODS = ["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
 STAGES = ("pretrain", "vade", "vade-frozen", "drpm")
 SEED = Path("contrastive/seed-0")
@@ -140,6 +149,29 @@ def die(self, *args):
 DRPMVCTraining.training_step = die
 cli.main(sys.argv[1:])
 """
+
+
+def test_a_pretraining_with_neighbors_killed_in_both_stages_ends_with_the_same_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--pretrainings", "neighbors", "--methods", "latent-gmm", *NEIGHBORS)
+    resume: tuple[str, ...] = ()
+    for stage, training, step in (
+        ("pretrain", NeighborPretraining, 7),
+        ("pretrain-clusters", ClusterTraining, 0),
+        ("pretrain-clusters", ClusterTraining, 7),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_in(patch, training, stage, step)
+            run(tmp_path / "killed", *arguments, *resume)
+        resume = ("--resume",)
+    run(tmp_path / "killed", *arguments, *resume)
+    run(tmp_path / "whole", *arguments)
+    seed = Path("neighbors/seed-0")
+    curves = read_curves(tmp_path / "whole" / seed)
+    assert list(curves) == ["pretrain", "pretrain-clusters"]
+    assert read_curves(tmp_path / "killed" / seed) == curves
+    assert read_csv(tmp_path / "killed" / TABLE) == read_csv(tmp_path / "whole" / TABLE)
 
 
 def test_a_run_survives_sigkill(finished: Path, tmp_path: Path) -> None:
@@ -241,7 +273,12 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "pretraining"),
-    [("mnist", "contrastive"), ("fashion-mnist", "contrastive"), ("mnist", "reconstruction")],
+    [
+        ("mnist", "contrastive"),
+        ("mnist", "neighbors"),
+        ("mnist", "reconstruction"),
+        ("fashion-mnist", "contrastive"),
+    ],
 )
 def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining: str) -> None:
     rng = np.random.default_rng(0)
@@ -249,7 +286,8 @@ def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining:
         write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", rng.integers(0, 256, (64, 28, 28)))
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", rng.integers(0, 10, 64))
     arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretrainings", pretraining)
-    once = ("--pretrain-epochs", "1", "--reconstruction-epochs", "1", "--epochs", "1")
+    stages = ("pretrain", "neighbor", "cluster", "reconstruction")
+    once = ("--epochs", "1", *(x for stage in stages for x in (f"--{stage}-epochs", "1")))
     run(tmp_path / "out", *arguments, *once)
     assert (tmp_path / "out" / TABLE).is_file()
 
