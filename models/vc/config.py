@@ -65,6 +65,8 @@ class Config(JobSettings):
     input_noise: float = 0.0
     """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
+    priors: Literal["k-means", "mixture"] = "mixture"
+    """What the priors of DRPM-VC and of both VaDEs start from; the paper takes the mixture."""
     epochs: int = 1024
     """Epochs of DRPM-VC and of both VaDEs."""
     batch_size: int = 256
@@ -121,6 +123,7 @@ def _as_in_the_paper(config: Config) -> Config:
         config,
         preset="paper",
         pretrainings=("contrastive",),
+        priors="mixture",
         sizes="sampled",
         gradient="relaxed",
         # The paper sums the errors of a batch.
@@ -146,6 +149,7 @@ _MNIST = Config(
     out=Path("runs/vc/mnist"),
     pretrainings=("neighbors",),
     reconstruction_weight=0.3,
+    priors="k-means",
 )
 _FASHION = dataclasses.replace(
     _MNIST,

@@ -31,7 +31,7 @@ from models.vc.pretrain import (
     ReconstructionPretraining,
     make_augmentation,
 )
-from models.vc.priors import ClusterPriors, assign, fit_mixture
+from models.vc.priors import ClusterPriors, assign, fit_kmeans, fit_mixture
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
@@ -125,13 +125,10 @@ class Experiment:
     def run(self) -> dict[Method, Scores]:
         """Train or resume, save the figures and give the scores of every method."""
         network = self.pretrain()
-        mixture = self._fit_mixture(encode(network.encoder, self.data.train_images))
-        clusters = {m: self._clusters(m, network, mixture) for m in self.job.methods}
+        clusters = {method: self._clusters(method, network) for method in self.job.methods}
         return {m: score(self.data.test_labels, found) for m, found in clusters.items()}
 
-    def _clusters(
-        self, method: Method, pretrained: Autoencoder, mixture: GaussianMixture
-    ) -> Tensor:
+    def _clusters(self, method: Method, pretrained: Autoencoder) -> Tensor:
         """Clusters of the test images by a method."""
         test = self.data.test_images
         if method == "gmm":
@@ -139,13 +136,14 @@ class Experiment:
             of_pixels = self._fit_mixture(self.data.train_images.flatten(1), num_starts=1)
             return assign(of_pixels, test.flatten(1))
         if method == "latent-gmm":
+            mixture = self._fit_mixture(encode(pretrained.encoder, self.data.train_images))
             return assign(mixture, encode(pretrained.encoder, test))
         train = {
             "vade": self.train_vade,
             "vade-frozen": self.train_frozen_vade,
             "drpm": self.train_drpm_vc,
         }
-        training = train[method](pretrained, mixture)
+        training = train[method](pretrained)
         if method == "drpm":
             self.save_figures(training)
         return predict(training.network.encoder, training.priors, test)
@@ -202,9 +200,9 @@ class Experiment:
         clusters = ClusterTraining(num_clusters=config.num_clusters, seed=seed, **settings)
         self._fit("pretrain-clusters", clusters, batches, config.cluster_epochs)
 
-    def train_vade(self, pretrained: Autoencoder, mixture: GaussianMixture) -> VariationalTraining:
+    def train_vade(self, pretrained: Autoencoder) -> VariationalTraining:
         """Train VaDE as its authors do: all layers, with their optimiser."""
-        network, priors = copy.deepcopy(pretrained), self._priors(mixture)
+        network, priors = copy.deepcopy(pretrained), self._priors(pretrained)
         training = OwnOptimizerVaDETraining(
             network=network,
             priors=priors,
@@ -217,11 +215,9 @@ class Experiment:
         self._fit_clusters("vade", training, images, images)
         return training
 
-    def train_frozen_vade(
-        self, pretrained: Autoencoder, mixture: GaussianMixture
-    ) -> VariationalTraining:
+    def train_frozen_vade(self, pretrained: Autoencoder) -> VariationalTraining:
         """Train VaDE as DRPM-VC is trained: hidden layers of the encoder frozen, AdamW."""
-        network, priors = _frozen_copy(pretrained), self._priors(mixture)
+        network, priors = _frozen_copy(pretrained), self._priors(pretrained)
         training = VariationalTraining(
             network=network,
             priors=priors,
@@ -235,10 +231,10 @@ class Experiment:
         self._fit_clusters("vade-frozen", training, features, images)
         return training
 
-    def train_drpm_vc(self, pretrained: Autoencoder, mixture: GaussianMixture) -> DRPMVCTraining:
+    def train_drpm_vc(self, pretrained: Autoencoder) -> DRPMVCTraining:
         """Train DRPM-VC, hidden layers of the encoder frozen."""
         config = self.config
-        network, priors = _frozen_copy(pretrained), self._priors(mixture)
+        network, priors = _frozen_copy(pretrained), self._priors(pretrained)
         images = self.data.train_images
         features = encode(network.encoder.hidden, images)
         training = DRPMVCTraining(
@@ -292,9 +288,17 @@ class Experiment:
         )
         self.curves[name] = stage.fit(training, batches)
 
-    def _priors(self, mixture: GaussianMixture) -> ClusterPriors:
-        priors = ClusterPriors(self.config.num_clusters, self.config.latent_dim)
-        priors.copy_from(mixture)
+    def _priors(self, pretrained: Autoencoder) -> ClusterPriors:
+        """Priors that are fitted to the latent means of the pretrained encoder."""
+        config = self.config
+        priors = ClusterPriors(config.num_clusters, config.latent_dim)
+        points = encode(pretrained.encoder, self.data.train_images)
+        if config.priors == "mixture":
+            priors.copy_from(self._fit_mixture(points))
+        else:
+            seed = derive_seed(self.job.seed, "mixture")
+            clusters = fit_kmeans(points, config.num_clusters, seed)
+            priors.fit_to(points, assign(clusters, points))
         return priors
 
     def _fit_mixture(self, points: Tensor, num_starts: int = 10) -> GaussianMixture:

@@ -1,18 +1,21 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""The Gaussian prior of every subset, and its initial values from a Gaussian mixture."""
+"""The Gaussian prior of every subset, and its initial values from a first clustering."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-__all__ = ["ClusterPriors", "assign", "fit_mixture"]
+__all__ = ["ClusterPriors", "assign", "fit_kmeans", "fit_mixture"]
+
+_LEAST_VARIANCE = 1e-4  # added to all
 
 
 def fit_mixture(
@@ -33,15 +36,21 @@ def fit_mixture(
         n_init=num_starts,
         max_iter=500,
         tol=1e-4 * points.shape[-1],  # gain in log-likelihood per point: scikit-learn's for l = 10
-        reg_covar=1e-4,
+        reg_covar=_LEAST_VARIANCE,
         random_state=seed,
     )
     return mixture.fit(points.double().numpy())
 
 
-def assign(mixture: GaussianMixture, points: Tensor) -> Tensor:
-    """Give every point ``(n, l)`` its most probable component, shape ``(n,)``."""
-    return torch.as_tensor(mixture.predict(points.double().numpy()))
+def fit_kmeans(points: Tensor, num_clusters: int, seed: int, num_starts: int = 10) -> KMeans:
+    """Cluster with k-means, the best of several starts; arguments as for :func:`fit_mixture`."""
+    clusters = KMeans(num_clusters, n_init=num_starts, random_state=seed)
+    return clusters.fit(points.double().numpy())
+
+
+def assign(clusters: GaussianMixture | KMeans, points: Tensor) -> Tensor:
+    """Give every point ``(n, l)`` its most probable component or its nearest center, ``(n,)``."""
+    return torch.as_tensor(clusters.predict(points.double().numpy()), dtype=torch.long)
 
 
 class ClusterPriors(nn.Module):
@@ -74,6 +83,20 @@ class ClusterPriors(nn.Module):
         """
         log_shares = self.log_densities(z).log_softmax(-1)
         return log_shares.logsumexp(0) - math.log(len(z))
+
+    @torch.no_grad()
+    def fit_to(self, points: Tensor, clusters: Tensor) -> None:
+        """Take over the means, standard deviations and shares of clusters, in place.
+
+        Args:
+            points: Shape ``(n, l)``.
+            clusters: Shape ``(n,)``, at least one point in each.
+        """
+        for k in range(len(self.loc)):
+            members = points[clusters == k]
+            self.loc[k] = members.mean(0)
+            self.log_scale[k] = (members.var(0, correction=0) + _LEAST_VARIANCE).log() / 2
+            self.log_weight[k] = math.log(len(members) / len(points))
 
     @torch.no_grad()
     def copy_from(self, mixture: GaussianMixture) -> None:

@@ -249,3 +249,13 @@ def test_nearest_sizes_put_every_image_into_its_cluster(seed: int) -> None:
     assert (drawn.sum(-1) - counts).abs().max() <= 1
     agreement = (drawn.argmax(-2) == nearest).double().mean()
     assert agreement >= 1 - num_clusters / n
+
+
+def test_priors_take_over_the_moments_of_clusters() -> None:
+    points = torch.tensor([[0.0, 1.0], [2.0, 5.0], [10.0, 10.0], [12.0, 10.5], [14.0, 11.0]])
+    priors = ClusterPriors(2, 2)
+    priors.fit_to(points, torch.tensor([1, 1, 0, 0, 0]))
+    torch.testing.assert_close(priors.loc.data, torch.tensor([[12.0, 10.5], [1.0, 3.0]]))
+    variances = torch.tensor([[8 / 3, 1 / 6], [1.0, 4.0]])
+    torch.testing.assert_close(priors.scale.data.square(), variances + 1e-4)
+    torch.testing.assert_close(priors.log_weight.data.exp(), torch.tensor([0.6, 0.4]))
