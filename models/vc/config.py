@@ -16,7 +16,7 @@ from models.vc.model import Gradient, Sizes
 
 __all__ = ["PRESETS", "Config", "Method", "Pretraining"]
 
-Method = Literal["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
+Method = Literal["gmm", "latent-kmeans", "latent-gmm", "vade", "vade-frozen", "drpm"]
 Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
 
 
@@ -37,8 +37,8 @@ class Config(JobSettings):
     evaluate_on: Literal["test", "train"] = "test"
     """Images that are clustered for the scores; files of test images are not needed for train."""
     methods: tuple[Method, ...] = get_args(Method)
-    """Methods to compare: mixtures of the pixels and of the latent means, VaDE as its authors train
-    it and as DRPM-VC is trained, and DRPM-VC."""
+    """Methods to compare: a mixture of the pixels, k-means and a mixture of the latent means, VaDE
+    as its authors train it and as DRPM-VC is trained, and DRPM-VC."""
 
     pretrainings: tuple[Pretraining, ...] = ("contrastive",)
     """How the autoencoder is pretrained; every method starts from each."""

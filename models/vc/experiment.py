@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
+from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -43,6 +44,7 @@ PRETRAINING_STAGES: dict[Pretraining, tuple[str, ...]] = {
     "reconstruction": ("pretrain",),
 }
 """Names of the stages that all others start from."""
+_TRAINED: tuple[Method, ...] = ("vade", "vade-frozen", "drpm")
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
 
@@ -67,7 +69,7 @@ class Job(NamedTuple):
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages, in order."""
-        trained = (method for method in self.methods if "gmm" not in method)
+        trained = (method for method in self.methods if method in _TRAINED)
         return *PRETRAINING_STAGES[self.pretraining], *trained
 
 
@@ -135,9 +137,10 @@ class Experiment:
             # Ten starts on all pixels would take longer than everything else.
             of_pixels = self._fit_mixture(self.data.train_images.flatten(1), num_starts=1)
             return assign(of_pixels, test.flatten(1))
-        if method == "latent-gmm":
-            mixture = self._fit_mixture(encode(pretrained.encoder, self.data.train_images))
-            return assign(mixture, encode(pretrained.encoder, test))
+        if method in ("latent-kmeans", "latent-gmm"):
+            fit = self._fit_kmeans if method == "latent-kmeans" else self._fit_mixture
+            clusters = fit(encode(pretrained.encoder, self.data.train_images))
+            return assign(clusters, encode(pretrained.encoder, test))
         train = {
             "vade": self.train_vade,
             "vade-frozen": self.train_frozen_vade,
@@ -296,10 +299,11 @@ class Experiment:
         if config.priors == "mixture":
             priors.copy_from(self._fit_mixture(points))
         else:
-            seed = derive_seed(self.job.seed, "mixture")
-            clusters = fit_kmeans(points, config.num_clusters, seed)
-            priors.fit_to(points, assign(clusters, points))
+            priors.fit_to(points, assign(self._fit_kmeans(points), points))
         return priors
+
+    def _fit_kmeans(self, points: Tensor) -> KMeans:
+        return fit_kmeans(points, self.config.num_clusters, derive_seed(self.job.seed, "mixture"))
 
     def _fit_mixture(self, points: Tensor, num_starts: int = 10) -> GaussianMixture:
         seed = derive_seed(self.job.seed, "mixture")

@@ -53,7 +53,7 @@ TINY = (
     *("--hidden", "16", "12", "--latent-dim", "3", "--batch-size", "500", "--device", "cpu"),
 )
 NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3")
-METHODS = ["gmm", "latent-gmm", "vade", "vade-frozen", "drpm"]
+METHODS = ["gmm", "latent-kmeans", "latent-gmm", "vade", "vade-frozen", "drpm"]
 STAGES = ("pretrain", "vade", "vade-frozen", "drpm")
 SEED = Path("contrastive/seed-0")
 
