@@ -8,7 +8,7 @@ directory of its own::
 
     out/
       config.json    the settings
-      <results>      what all repetitions together give, such as metrics.csv
+      <results>      what all repetitions together give, such as table1.csv
       <repetition>/  checkpoints <stage>.ckpt and whatever else a repetition writes
 """
 
