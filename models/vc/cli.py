@@ -19,7 +19,7 @@ from models.vc.config import PRESETS, Config, Pretraining
 from models.vc.directory import TABLE, prepare_directory
 from models.vc.evaluate import Scores
 from models.vc.experiment import Result, all_jobs, run_job
-from models.vc.paper import PAPER
+from models.vc.paper import paper_scores
 
 __all__ = ["main"]
 
@@ -65,5 +65,5 @@ def _rows(
         scores = [
             r.scores for r in results if (r.job.pretraining, r.method) == (pretraining, method)
         ]
-        paper = PAPER.get((config.dataset, pretraining, method), "")
+        paper = paper_scores(config.dataset, pretraining, method)
         yield method, *map(mean_and_std, zip(*scores, strict=True)), paper
