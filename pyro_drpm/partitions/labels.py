@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.distributions.constraints import partition_matrix
@@ -100,8 +99,9 @@ def indicator_rows(draws: Tensor) -> Iterator[Tensor]:
         Shape ``(D S, n)`` for the next ``D`` draws, entries 0 and 1, float32.
     """
     num_subsets = int(draws.max()) + 1
+    subsets = torch.arange(num_subsets, device=draws.device).unsqueeze(-1)
     for part in draws.split(max(1, _CHUNK // (draws.shape[-1] * num_subsets))):
-        yield F.one_hot(part, num_subsets).mT.flatten(0, 1).float()
+        yield (part.unsqueeze(-2) == subsets).flatten(0, 1).float()
 
 
 def as_tensor(values: Partitions) -> Tensor:
