@@ -5,7 +5,7 @@
 
 from models.data.factor_datasets import FactorDatasetName, load_factor_images
 from models.data.factors import FactorImages, ImagePair, SharedFactors
-from models.data.images import DatasetName, ImageData, load_images
+from models.data.images import DatasetName, ImageData, Split, load_images
 from models.data.multi_digits import make_multi_digits
 from models.data.multi_task import MultiTaskData
 from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
@@ -19,6 +19,7 @@ __all__ = [
     "MultiTaskData",
     "MultiTaskDatasetName",
     "SharedFactors",
+    "Split",
     "load_factor_images",
     "load_images",
     "load_multi_task",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.data import DatasetName
+from models.data import DatasetName, Split
 from models.jobs import JobSettings
 from models.vc.model import Gradient, Sizes
 
@@ -34,7 +34,7 @@ class Config(JobSettings):
     """Our settings, or those of the paper."""
     data_dir: Path | None = None
     """Directory of the files of (Fashion-)MNIST; downloaded if not given."""
-    evaluate_on: Literal["test", "train"] = "test"
+    evaluate_on: Split = "test"
     """Images that are clustered for the scores; files of test images are not needed for train."""
     methods: tuple[Method, ...] = get_args(Method)
     """Methods to compare: a mixture of the pixels, k-means and a mixture of the latent means, VaDE
@@ -105,6 +105,8 @@ class Config(JobSettings):
     def validate(self) -> None:
         super().validate()
         self.require_different("methods", "pretrainings")
+        if self.pretrained is not None and self.pretrained.resolve() == self.out.resolve():
+            raise ValueError(f"pretrained must be another directory than out, but is {self.out}")
         self.require_positive(
             *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
             *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),

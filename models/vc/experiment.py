@@ -127,10 +127,11 @@ class Experiment:
     def run(self) -> dict[Method, Scores]:
         """Train or resume, save the figures and give the scores of every method."""
         network = self.pretrain()
-        clusters = {method: self._clusters(method, network) for method in self.job.methods}
+        priors = self._priors(network)
+        clusters = {m: self._clusters(m, network, priors) for m in self.job.methods}
         return {m: score(self.data.test_labels, found) for m, found in clusters.items()}
 
-    def _clusters(self, method: Method, pretrained: Autoencoder) -> Tensor:
+    def _clusters(self, method: Method, pretrained: Autoencoder, priors: ClusterPriors) -> Tensor:
         """Clusters of the test images by a method."""
         test = self.data.test_images
         if method == "gmm":
@@ -146,7 +147,7 @@ class Experiment:
             "vade-frozen": self.train_frozen_vade,
             "drpm": self.train_drpm_vc,
         }
-        training = train[method](pretrained)
+        training = train[method](pretrained, priors)
         if method == "drpm":
             self.save_figures(training)
         return predict(training.network.encoder, training.priors, test)
@@ -203,9 +204,9 @@ class Experiment:
         clusters = ClusterTraining(num_clusters=config.num_clusters, seed=seed, **settings)
         self._fit("pretrain-clusters", clusters, batches, config.cluster_epochs)
 
-    def train_vade(self, pretrained: Autoencoder) -> VariationalTraining:
+    def train_vade(self, pretrained: Autoencoder, priors: ClusterPriors) -> VariationalTraining:
         """Train VaDE as its authors do: all layers, with their optimiser."""
-        network, priors = copy.deepcopy(pretrained), self._priors(pretrained)
+        network, priors = copy.deepcopy(pretrained), copy.deepcopy(priors)
         training = OwnOptimizerVaDETraining(
             network=network,
             priors=priors,
@@ -218,9 +219,11 @@ class Experiment:
         self._fit_clusters("vade", training, images, images)
         return training
 
-    def train_frozen_vade(self, pretrained: Autoencoder) -> VariationalTraining:
+    def train_frozen_vade(
+        self, pretrained: Autoencoder, priors: ClusterPriors
+    ) -> VariationalTraining:
         """Train VaDE as DRPM-VC is trained: hidden layers of the encoder frozen, AdamW."""
-        network, priors = _frozen_copy(pretrained), self._priors(pretrained)
+        network, priors = _frozen_copy(pretrained), copy.deepcopy(priors)
         training = VariationalTraining(
             network=network,
             priors=priors,
@@ -234,10 +237,10 @@ class Experiment:
         self._fit_clusters("vade-frozen", training, features, images)
         return training
 
-    def train_drpm_vc(self, pretrained: Autoencoder) -> DRPMVCTraining:
+    def train_drpm_vc(self, pretrained: Autoencoder, priors: ClusterPriors) -> DRPMVCTraining:
         """Train DRPM-VC, hidden layers of the encoder frozen."""
         config = self.config
-        network, priors = _frozen_copy(pretrained), self._priors(pretrained)
+        network, priors = _frozen_copy(pretrained), copy.deepcopy(priors)
         images = self.data.train_images
         features = encode(network.encoder.hidden, images)
         training = DRPMVCTraining(
@@ -292,7 +295,7 @@ class Experiment:
         self.curves[name] = stage.fit(training, batches)
 
     def _priors(self, pretrained: Autoencoder) -> ClusterPriors:
-        """Priors that are fitted to the latent means of the pretrained encoder."""
+        """Priors that all methods start from, fitted to the latent means of the encoder."""
         config = self.config
         priors = ClusterPriors(config.num_clusters, config.latent_dim)
         points = encode(pretrained.encoder, self.data.train_images)

@@ -85,7 +85,8 @@ def make_augmentation(dataset: str, size: int, small: bool = False) -> nn.Module
 
     The paper's for (Fashion-)MNIST. The digits of 8 x 8 pixels bear less: they are rotated by up to
     10 degrees, shifted by up to half a pixel, scaled by up to a tenth and sheared by up to 5
-    degrees. Small changes are those of the digits, with shifts of up to a tenth of larger images.
+    degrees. ``small`` asks for changes of that kind of larger images as well, with shifts of up to
+    a tenth of the image and shears of up to 10 degrees.
     """
     if dataset == "digits":
         return augmentation.RandomAffine(10, (1 / 16, 1 / 16), (0.9, 1.1), shear=5.0, p=1.0)

@@ -155,6 +155,14 @@ def test_missing_file_is_named(file: str, directory: Path) -> None:
         load_images("mnist", directory)
 
 
+def test_training_images_alone_suffice_to_evaluate_on_them(directory: Path) -> None:
+    for path in directory.glob("t10k-*"):
+        path.unlink()
+    data = load_images("mnist", directory, "train")
+    assert torch.equal(data.test_images, data.train_images)
+    assert torch.equal(data.test_labels, data.train_labels)
+
+
 def test_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data directory .*nowhere does not exist"):
         load_images("mnist", tmp_path / "nowhere")

@@ -254,6 +254,7 @@ def test_pretrained_weights_of_another_run(
     from_there = ("--pretrained", str(finished))
     other = fail(capsys, tmp_path / "other", *from_there, "--input-noise", "0.5")
     assert "input_noise = 0.2, not 0.5" in other
+    assert "must be another directory than out" in fail(capsys, finished, *from_there)
     missing = fail(capsys, tmp_path / "missing", *from_there, "--seed", "5")
     assert "seed-5/pretrain.ckpt is missing" in missing
 
