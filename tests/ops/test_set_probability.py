@@ -51,14 +51,43 @@ def test_many_elements_against_more_nodes(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(result, reference, rtol=1e-13, atol=0)
 
 
-def test_chunks_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    log_s, Y = torch.randn(30, dtype=torch.float64, requires_grad=True), random_partition(3, 30)
+@pytest.mark.parametrize("members", [1, 25, 49])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 10.0, 40.0])
+@pytest.mark.parametrize("highest", [True, False])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.float64, 2e-12)])
+def test_nodes_suffice_for_the_precision_of_the_dtype(
+    members: int,
+    spread: float,
+    highest: bool,
+    dtype: torch.dtype,
+    error: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    # Scores that float32 can hold, in float64, so that nothing but the nodes makes a difference.
+    log_s = (spread * torch.randn(50)).double().sort(descending=highest).values
+    Y = torch.nn.functional.one_hot((torch.arange(50) >= members).long(), 2).mT.double()
+    fine = set_probability._Quadrature(nodes=1000, drop=60.0)
+    coarse = set_probability._QUADRATURE[dtype]
+    results = []
+    for quadrature in (coarse, fine):
+        monkeypatch.setitem(set_probability._QUADRATURE, torch.float64, quadrature)
+        results.append(log_set_probability(log_s, Y, hard=True))
+    round_off = 1e-14 * results[1].abs().item()
+    torch.testing.assert_close(*results, rtol=0, atol=error + round_off)
+
+
+@pytest.mark.parametrize("num_subsets", [2, 3])
+def test_chunks_agree_with_the_whole(num_subsets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    log_s = torch.randn(4, 30, dtype=torch.float64, requires_grad=True)
+    Y = torch.stack([random_partition(num_subsets, 30) for _ in range(4)]).requires_grad_()
     whole = log_set_probability(log_s, Y, hard=True)
-    (whole_grad,) = torch.autograd.grad(whole, log_s)
+    whole_grads = torch.autograd.grad(whole.sum(), (log_s, Y))
     monkeypatch.setattr(set_probability, "_CHUNK", 100)
     chunked = log_set_probability(log_s, Y, hard=True)
     torch.testing.assert_close(chunked, whole)
-    torch.testing.assert_close(torch.autograd.grad(chunked, log_s)[0], whole_grad)
+    torch.testing.assert_close(torch.autograd.grad(chunked.sum(), (log_s, Y)), whole_grads)
 
 
 @pytest.mark.parametrize("hard", [True, False])
