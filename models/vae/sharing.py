@@ -142,7 +142,8 @@ class PartitionSharing(Sharing):
         return pyro.sample("Y", self.partition(divergence))[..., 1, :]
 
     def prior(self) -> Tensor:
-        partition = DRPM(log_omega=self.prior_log_omega, log_s=self.equal)
+        equal = self.equal[:1].expand(self.latent_dim)
+        partition = DRPM(log_omega=self.prior_log_omega, log_s=equal)
         return pyro.sample("Y", partition)[..., 1, :]
 
     def mode(self, divergence: Tensor) -> Tensor:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -24,8 +25,9 @@ from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
+from models.vc.information import InformationTraining
 from models.vc.model import DRPMVCGuide, DRPMVCModel
-from models.vc.neighbors import ClusterTraining, NeighborPretraining
+from models.vc.neighbors import NeighborPretraining, nearest_neighbors
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import (
     ContrastivePretraining,
@@ -189,19 +191,20 @@ class Experiment:
 
     def _pretrain_neighbors(self, network: Autoencoder) -> None:
         config, images = self.config, self.data.train_images
-        settings = {
+        settings: dict[str, Any] = {
             "network": network,
             "images": images,
+            "find_neighbors": cache(partial(nearest_neighbors, images, config.num_neighbors)),
             "augment": make_augmentation(config.dataset, images.shape[-1], small=True),
             "learning_rate": config.pretrain_learning_rate,
             "reconstruction_weight": config.reconstruction_weight,
         }
         indices = (torch.arange(len(images)),)
         batches = ShuffledBatches(indices, config.neighbor_batch_size, drop_last=True)
-        embedding = NeighborPretraining(num_neighbors=config.num_neighbors, **settings)
+        embedding = NeighborPretraining(**settings)
         self._fit("pretrain", embedding, batches, config.neighbor_epochs)
         seed = derive_seed(self.job.seed, "clusters")
-        clusters = ClusterTraining(num_clusters=config.num_clusters, seed=seed, **settings)
+        clusters = InformationTraining(num_clusters=config.num_clusters, seed=seed, **settings)
         self._fit("pretrain-clusters", clusters, batches, config.cluster_epochs)
 
     def train_vade(self, pretrained: Autoencoder, priors: ClusterPriors) -> VariationalTraining:

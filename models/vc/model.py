@@ -64,7 +64,7 @@ class DRPMVCModel(PyroModule):
 
     def forward(self, inputs: Tensor, images: Tensor) -> None:
         """Sample the sites ``Y`` ``(L, K, n)``, ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
-        priors, equal = self.priors, images.new_zeros(len(images))
+        priors, equal = self.priors, images.new_zeros(1).expand(len(images))
         with _partitions(self.num_partitions):
             partitions = pyro.sample("Y", DRPM(log_omega=priors.log_weight, log_s=equal))
         membership = partitions.mean(0).mT  # (n, K)

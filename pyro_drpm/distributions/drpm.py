@@ -26,7 +26,7 @@ from pyro_drpm.ops.partitions import (
     relaxed_partition,
     straight_through_partition,
 )
-from pyro_drpm.ops.plackett_luce import best_ordering, log_ordering_probability
+from pyro_drpm.ops.plackett_luce import log_best_ordering_probability, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
 
@@ -251,10 +251,11 @@ class DRPM(StraightThroughDistribution):
     def lower_bound_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """``log p(n)`` and ``log p(pi_Y)``, which add up to the lower bound.
 
-        Arguments and shapes are those of :meth:`log_prob_bounds`.
+        Arguments and shapes are those of :meth:`log_prob_bounds`. Where the scores are one number,
+        expanded, nothing has to be sorted.
         """
         value, log_s = self._checked(value), self._ordering.log_s
-        ordering = log_ordering_probability(log_s, best_ordering(log_s, value))
+        ordering = log_best_ordering_probability(log_s, value)
         return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
 
     def upper_bound_parts(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
@@ -263,11 +264,15 @@ class DRPM(StraightThroughDistribution):
         Arguments and shapes are those of :meth:`log_prob_bounds`.
         """
         value, log_s = self._checked(value), self._ordering.log_s
-        best = best_ordering(log_s, value) if tight else self._ordering.mode
         sizes = value.sum(-1)
         orderings = torch.lgamma(sizes.double() + 1).sum(-1)
         size_part = self._sizes.log_mass(sizes) + orderings
-        return self._full(size_part), self._full(log_ordering_probability(log_s, best))
+        best = (
+            log_best_ordering_probability(log_s, value)
+            if tight
+            else log_ordering_probability(log_s, self._ordering.mode)
+        )
+        return self._full(size_part), self._full(best)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pyro_drpm.ops.labels import subset_of_each
 
-__all__ = ["best_ordering", "log_ordering_probability"]
+__all__ = ["best_ordering", "log_best_ordering_probability", "log_ordering_probability"]
 
 
 def log_ordering_probability(log_s: Tensor, ordering: Tensor) -> Tensor:
@@ -47,3 +49,23 @@ def best_ordering(log_s: Tensor, Y: Tensor) -> Tensor:
     by_score = log_s.detach().argsort(dim=-1, descending=True, stable=True).expand(shape)
     by_subset = subset.expand(shape).gather(-1, by_score).argsort(dim=-1, stable=True)
     return by_score.gather(-1, by_subset)
+
+
+def log_best_ordering_probability(log_s: Tensor, Y: Tensor) -> Tensor:
+    """Log-probability of the most probable ordering among those that give the partition.
+
+    Nothing is sorted where the scores are one number in memory, as after ``expand``: then all
+    orderings have probability ``1 / n!``.
+
+    Args:
+        log_s: Log-scores, shape ``(*batch, n)``.
+        Y: Partition matrix with one-hot columns, shape ``(*batch, K, n)``.
+
+    Returns:
+        Shape ``(*batch,)``, float64.
+    """
+    if log_s.stride(-1) == 0 and not log_s.requires_grad:
+        shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
+        log_factorial = math.lgamma(log_s.shape[-1] + 1)
+        return log_s.new_full(shape, -log_factorial, dtype=torch.float64)
+    return log_ordering_probability(log_s, best_ordering(log_s, Y))

@@ -44,6 +44,20 @@ def test_masses_add_up_to_one(
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=tolerance)
 
 
+def test_bounds_do_not_depend_on_how_equal_scores_are_given() -> None:
+    torch.manual_seed(0)
+    log_omega, one = torch.randn(4, 3, dtype=torch.float64), torch.tensor([2.0]).double()
+    expanded = DRPM(log_omega=log_omega, log_s=one.expand(6))
+    written_out = DRPM(log_omega=log_omega, log_s=one.expand(6).clone())
+    Y = written_out.sample((5,))
+    for tight in (False, True):
+        bounds = zip(
+            expanded.log_prob_bounds(Y, tight), written_out.log_prob_bounds(Y, tight), strict=True
+        )
+        for found, expected in bounds:
+            torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize(("num_subsets", "n"), [(1, 3), (2, 5), (3, 4), (4, 3), (5, 2)])
 def test_mass_and_bounds_against_brute_force(num_subsets: int, n: int, scale: float) -> None:

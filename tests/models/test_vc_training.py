@@ -27,7 +27,8 @@ from models.vc.baselines import OwnOptimizerVaDETraining
 from models.vc.config import PRESETS, Method
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
-from models.vc.neighbors import ClusterTraining, NeighborPretraining
+from models.vc.information import InformationTraining
+from models.vc.neighbors import NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from tests.models.training_checks import (
@@ -158,8 +159,8 @@ def test_a_pretraining_with_neighbors_killed_in_both_stages_ends_with_the_same_r
     resume: tuple[str, ...] = ()
     for stage, training, step in (
         ("pretrain", NeighborPretraining, 7),
-        ("pretrain-clusters", ClusterTraining, 0),
-        ("pretrain-clusters", ClusterTraining, 7),
+        ("pretrain-clusters", InformationTraining, 0),
+        ("pretrain-clusters", InformationTraining, 7),
     ):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             kill_in(patch, training, stage, step)
