@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["convolve"]
 
-# Products that are held at a time, few enough to stay in a processor's cache. Matrix products of
-# overlapping windows would copy them.
+# Up to this length of the shorter sequence, products are summed one by one.
+_SHORT = 128
+# Products that are held at a time then, few enough to stay in a processor's cache.
 _CHUNK = 1 << 16
 
 
@@ -53,22 +55,8 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(a, b)
         ctx.first = first
         kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
-        length, size = kernel.shape[-1], x.shape[-1]
-        before = length - 1 - first
-        padded = F.pad(x, (before, first + width - size))  # what is negative is cut off
-        windows = padded.unfold(-1, length, 1)  # (*batch, width, length), a view
-        kernel = kernel.flip(-1).unsqueeze(-2)
-        step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
-        products = x.new_empty(*x.shape[:-1], step, length)  # new memory is slow memory
-        sums = []
-        for start in range(0, width, step):
-            stop = min(start + step, width)
-            # The rest of the windows is padding.
-            inside = slice(max(0, before - stop + 1), max(0, min(length, before + size - start)))
-            part = products[..., : stop - start, inside]
-            torch.mul(windows[..., start:stop, inside], kernel[..., inside], out=part)
-            sums.append(part.sum(-1))
-        return torch.cat(sums, -1)
+        convolve = _by_products if kernel.shape[-1] <= _SHORT else _by_blocks
+        return convolve(kernel, x, first, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -84,3 +72,45 @@ class _Convolution(torch.autograd.Function):
 def _adjoint(grad: Tensor, other: Tensor, first: int, width: int) -> Tensor:
     """``out[i] = sum_j grad[j] other[first + j - i]``, a convolution as well."""
     return convolve(grad, other.flip(-1), other.shape[-1] - 1 - first, width)
+
+
+def _by_products(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:
+    length, size = kernel.shape[-1], x.shape[-1]
+    before = length - 1 - first
+    padded = F.pad(x, (before, first + width - size))  # what is negative is cut off
+    windows = padded.unfold(-1, length, 1)  # (*batch, width, length), a view
+    kernel = kernel.flip(-1).unsqueeze(-2)
+    step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
+    products = x.new_empty(*x.shape[:-1], step, length)  # new memory is slow memory
+    sums = []
+    for start in range(0, width, step):
+        stop = min(start + step, width)
+        # The rest of the windows is padding.
+        inside = slice(max(0, before - stop + 1), max(0, min(length, before + size - start)))
+        part = products[..., : stop - start, inside]
+        torch.mul(windows[..., start:stop, inside], kernel[..., inside], out=part)
+        sums.append(part.sum(-1))
+    return torch.cat(sums, -1)
+
+
+def _by_blocks(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:
+    r"""Cuts both sequences into blocks of ``c``, so that matrix products do the work.
+
+    With ``k_I`` the ``P`` blocks of the kernel, back to front, and ``w_M`` the windows on the other
+    sequence that begin at multiples of ``c``,
+
+    .. math::
+        out[J c + r] = \sum_I G_{J + I, r, I}, \qquad G_{M, r, I} = \sum_s w_M[r + s] \, k_I[s];
+
+    the terms of the outer sum lie at equal distances in memory.
+    """
+    length, size = kernel.shape[-1], x.shape[-1]
+    c = 1 << round(math.log2(length) / 2)
+    num_blocks, num_rows = -(-length // c), -(-width // c)
+    kernel = F.pad(kernel, (0, num_blocks * c - length)).flip(-1).unflatten(-1, (num_blocks, c))
+    padded = F.pad(x, (num_blocks * c - 1 - first, first + num_rows * c - size))
+    windows = padded.unfold(-1, 2 * c - 1, c).unfold(-1, c, 1)  # (*batch, rows + P - 1, c, c)
+    products = (windows.flatten(-3, -2) @ kernel.mT).contiguous()
+    shape = (*x.shape[:-1], num_rows, c, num_blocks)
+    strides = (*products.stride()[:-2], c * num_blocks, num_blocks, c * num_blocks + 1)
+    return products.as_strided(shape, strides).sum(-1).flatten(-2)[..., :width]
