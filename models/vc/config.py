@@ -73,6 +73,9 @@ class Config(JobSettings):
     """Batch size of DRPM-VC and of both VaDEs."""
     learning_rate: float = 1e-4
     """Learning rate of DRPM-VC and of VaDE with frozen layers (AdamW)."""
+    trained_layers: Literal["heads", "all"] = "heads"
+    """What DRPM-VC trains of the encoder: its heads, on features of the frozen hidden layers as in
+    the paper, or all layers, on images that are changed at random."""
     num_clusters: int = 10
     """Number of clusters."""
     num_partitions: int = 100
@@ -81,13 +84,17 @@ class Config(JobSettings):
     """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
     as in the published code; or sampled, as in the paper."""
     score_scale: float = 10.0
-    """Initial value of the learned scale u of the log-scores."""
+    """Initial value of the scale u of the log-scores."""
+    learn_score_scale: bool = True
+    """Whether that scale is learned."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"
     """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
     beta: float = 1.0
     """Weight of the divergence of the latent variables."""
+    beta_steps: int = 0
+    """Steps in which that weight grows from a tenth, as in the published code; 0 for no growth."""
     gamma: float = 1.0
     """Weight of the subset sizes."""
     delta: float = 0.01
@@ -114,7 +121,8 @@ class Config(JobSettings):
             *("num_partitions", "score_scale", "anneal_steps", "latent_dim"),
         )
         self.require_non_negative(
-            *("reconstruction_weight", "input_noise", "beta", "gamma", "delta", "refit_every")
+            *("reconstruction_weight", "input_noise", "refit_every"),
+            *("beta", "beta_steps", "gamma", "delta"),
         )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")

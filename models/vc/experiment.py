@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.curves import Curves
 from models.data import ImageData, load_images
@@ -195,7 +195,7 @@ class Experiment:
             "network": network,
             "images": images,
             "find_neighbors": cache(partial(nearest_neighbors, images, config.num_neighbors)),
-            "augment": make_augmentation(config.dataset, images.shape[-1], small=True),
+            "augment": self._small_augmentation(),
             "learning_rate": config.pretrain_learning_rate,
             "reconstruction_weight": config.reconstruction_weight,
         }
@@ -241,33 +241,48 @@ class Experiment:
         return training
 
     def train_drpm_vc(self, pretrained: Autoencoder, priors: ClusterPriors) -> DRPMVCTraining:
-        """Train DRPM-VC, hidden layers of the encoder frozen."""
+        """Train DRPM-VC, by default with the hidden layers of the encoder frozen."""
         config = self.config
-        network, priors = _frozen_copy(pretrained), copy.deepcopy(priors)
+        all_layers = config.trained_layers == "all"
+        network = copy.deepcopy(pretrained) if all_layers else _frozen_copy(pretrained)
+        priors = copy.deepcopy(priors)
         images = self.data.train_images
-        features = encode(network.encoder.hidden, images)
+        inputs = images if all_layers else encode(network.encoder.hidden, images)
+        guide = DRPMVCGuide(
+            network.encoder if all_layers else network.encoder.heads,
+            priors,
+            config.num_partitions,
+            config.beta,
+            config.score_scale,
+            config.sizes,
+            config.gradient,
+        )
+        guide.log_u.requires_grad_(config.learn_score_scale)
         training = DRPMVCTraining(
             network=network,
             priors=priors,
             model=DRPMVCModel(network.decoder, priors, config.num_partitions, config.beta),
-            guide=DRPMVCGuide(
-                network.encoder.heads,
-                priors,
-                config.num_partitions,
-                config.beta,
-                config.score_scale,
-                config.sizes,
-                config.gradient,
-            ),
+            guide=guide,
             elbo=TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta),
             learning_rate=config.learning_rate,
             annealing=ExponentialAnnealing(1.0, 0.5, steps=config.anneal_steps),
+            beta=self._beta,
+            augment=self._small_augmentation() if all_layers else None,
             refit_every=config.refit_every,
-            refit_inputs=features,
+            refit_inputs=inputs,
             seed=self.job.seed,
         )
-        self._fit_clusters("drpm", training, features, images)
+        self._fit_clusters("drpm", training, inputs, images)
         return training
+
+    def _beta(self, step: int) -> float:
+        steps = self.config.beta_steps
+        share = 1.0 if step >= steps else 0.1 + 0.9 * step / steps
+        return self.config.beta * share
+
+    def _small_augmentation(self) -> nn.Module:
+        size = self.data.train_images.shape[-1]
+        return make_augmentation(self.config.dataset, size, small=True)
 
     @rank_zero_only
     def save_figures(self, training: VariationalTraining) -> None:

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.stages import derive_seed, per_epoch
+from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
 from pyro_drpm.infer import ExponentialAnnealing, temperature
@@ -60,11 +62,16 @@ class VariationalTraining(LightningModule):
 
 
 class DRPMVCTraining(VariationalTraining):
-    """Training of DRPM-VC: the temperature falls, and the priors may be refitted.
+    """Training of DRPM-VC: the temperature falls, beta may grow, and the priors may be refitted.
 
     Args:
-        kwargs: As for :class:`VariationalTraining`.
+        model: As for :class:`VariationalTraining`.
+        guide: Likewise.
+        kwargs: Likewise.
         annealing: Temperature of every step.
+        beta: Weight of the divergence of the latent variables in every step.
+        augment: Random view of a batch of images, which the encoder reads and the decoder is to
+            explain; none if the encoder reads something else than the images.
         refit_every: Epochs after which the priors are set to a Gaussian mixture of the latent
             means; 0 for never.
         refit_inputs: What the encoder of the guide reads of all training images, for the refit.
@@ -74,14 +81,21 @@ class DRPMVCTraining(VariationalTraining):
     def __init__(
         self,
         *,
+        model: DRPMVCModel,
+        guide: DRPMVCGuide,
         annealing: ExponentialAnnealing,
+        beta: Callable[[int], float],
+        augment: nn.Module | None,
         refit_every: int,
         refit_inputs: Tensor,
         seed: int,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(model=model, guide=guide, **kwargs)
+        self.parts = model, guide  # registered as parts of the objective
         self.annealing = annealing
+        self.beta = beta
+        self.augment = augment
         self.refit_every = refit_every
         self.refit_inputs = refit_inputs
         self.seed = seed
@@ -94,6 +108,11 @@ class DRPMVCTraining(VariationalTraining):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch at the temperature of the step."""
+        for part in self.parts:
+            part.beta = self.beta(self.global_step)
+        if self.augment is not None:
+            _, images = batch
+            batch = (self.augment(images),) * 2
         with temperature(self.annealing(self.global_step)):
             return super().training_step(batch, batch_idx)
 
@@ -103,7 +122,7 @@ class DRPMVCTraining(VariationalTraining):
         The parameters stay the same objects, so that they go on training; the optimiser forgets
         the moments of their old values.
         """
-        means = encode(self.network.encoder.heads, self.refit_inputs)
+        means = encode(self.parts[1].encoder, self.refit_inputs)
         self.priors.copy_from(fit_mixture(means, len(self.priors.loc), seed))
         (optimizer,) = self.trainer.optimizers
         for parameter in self.priors.parameters():

@@ -210,6 +210,38 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
         assert not torch.equal(trained[f"priors.{name}"], at_refit)
 
 
+def test_layers_and_the_scale_of_the_scores_train_if_they_are_to(
+    finished: Path, tmp_path: Path
+) -> None:
+    options = ("--trained-layers", "all", "--no-learn-score-scale", "--refit-every", "2")
+    run(tmp_path, "--methods", "drpm", "--pretrained", str(finished), *options)
+    hidden, log_u = "network.encoder.hidden.1.0.0.weight", "objective.guide.log_u"
+    pretrained = load(finished / SEED / "pretrain.ckpt")["state_dict"][hidden]
+    usual = load(finished / SEED / "drpm.ckpt")["state_dict"]
+    unusual = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
+    assert torch.equal(usual[hidden], pretrained)
+    assert not torch.equal(unusual[hidden], pretrained)
+    assert usual[log_u].item() != pytest.approx(math.log(10), abs=1e-6)
+    assert unusual[log_u].item() == pytest.approx(math.log(10), abs=1e-6)
+
+
+def test_beta_grows_in_model_and_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    betas: list[float] = []
+    original = DRPMVCTraining.training_step
+
+    def step(self: DRPMVCTraining, *args: Any) -> torch.Tensor:
+        loss = original(self, *args)
+        model, guide = self.parts
+        assert model.beta == guide.beta
+        betas.append(model.beta)
+        return loss
+
+    monkeypatch.setattr(DRPMVCTraining, "training_step", step)
+    run(tmp_path, "--methods", "drpm", "--beta", "2", "--beta-steps", "4")
+    assert betas[:5] == pytest.approx([0.2, 0.65, 1.1, 1.55, 2.0])
+    assert betas[5:] == [2.0] * (len(betas) - 5)
+
+
 def test_a_new_run_replaces_an_old_one(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "old"
     shutil.copytree(finished, out)
