@@ -63,7 +63,7 @@ class Config(JobSettings):
     """Whether a shared dim is one variable of both views or, as in the paper, one per view."""
     size_inputs: SizeInputs = "log-divergence"
     """What the weights of the sizes are computed from; the paper takes the divergences."""
-    prior_log_odds: float = 4.0
+    prior_log_odds: float = 0.0
     """Log weight of shared dims relative to the others in the prior of HG-VAE and DRPM-VAE."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
