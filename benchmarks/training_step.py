@@ -46,8 +46,9 @@ def training_step(case: Case, log_mass: str) -> None:
     log_omega = torch.randn(case.batch, case.num_subsets).requires_grad_()
     log_s = torch.randn(case.batch, case.n).requires_grad_()
     prior_omega = torch.zeros(case.num_subsets).requires_grad_()
+    equal = torch.zeros(1).expand(case.n)
     guide = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
-    model = DRPM(log_omega=prior_omega, log_s=torch.zeros(case.n), validate_args=False)
+    model = DRPM(log_omega=prior_omega, log_s=equal, validate_args=False)
     expand = [case.samples, case.batch]
     guide, model = guide.expand(expand), model.expand(expand)
     Y = guide.rsample()
