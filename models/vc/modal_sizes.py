@@ -32,8 +32,7 @@ class ModalSizesDRPM(DRPM):
 
     def _draw_sizes(self, shape: torch.Size) -> Tensor:
         law = self.sizes.law
-        counts = perturbed_sizes(law, None, law.mass_start.shape[:-1])  # the same for all draws
-        return counts.expand(*shape, -1)
+        return perturbed_sizes(law, None, law.mass_start.shape[:-1])  # the same for all draws
 
     def _noise(self, shape: torch.Size) -> tuple[None, Tensor]:
         return None, gumbel(shape + self.event_shape[1:], self.log_s.device)

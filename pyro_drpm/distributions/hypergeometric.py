@@ -19,7 +19,8 @@ from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.ops.size_law import SizeLaw, log_binomial, log_normalizer, size_law
+from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
+from pyro_drpm.ops.size_normalizer import log_normalizer
 from pyro_drpm.ops.sizes import boundary_moves, sample_sizes
 
 __all__ = ["MultivariateFisherHypergeometric"]
@@ -38,7 +39,8 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         - \log P_0, \qquad 0 \le n_k \le m_k .
 
     The normaliser :math:`P_0` and the conditionals that samples are drawn from are exact, see
-    :mod:`pyro_drpm.ops.size_law`; a table costs ``O(K w^2)`` for a window ``w`` of at most
+    :mod:`pyro_drpm.ops.size_normalizer` and :mod:`pyro_drpm.ops.size_law`. The former costs
+    ``O(K sqrt(n))``; draws need tables, which cost ``O(K w^2)`` for a window ``w`` of at most
     ``n + 1`` and of order ``sqrt(n)``, once for each distinct ``omega`` whatever the number of
     samples. :meth:`rsample` is straight-through: integers with the gradient of
     :mod:`pyro_drpm.ops.sizes`.
@@ -151,15 +153,17 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
         They are computed anew where the weights have been changed in place, as by an optimiser.
         """
-        log_omega = self._log_omega
-        version = None if log_omega.is_inference() else log_omega._version
-        law = self._cache.get(version)
-        wants_grad = torch.is_grad_enabled() and log_omega.requires_grad
-        if law is None or (wants_grad and not law.mass.requires_grad):
-            law = size_law(log_omega, self._capacities, self.total_count)
+        law = self._known_law()
+        if law is None:
+            law = size_law(self._log_omega, self._capacities, self.total_count)
             self._cache.clear()
-            self._cache[version] = law
+            self._cache[_version(self._log_omega)] = law
         return law
+
+    def _known_law(self) -> SizeLaw | None:
+        law = self._cache.get(_version(self._log_omega))
+        wants_grad = torch.is_grad_enabled() and self._log_omega.requires_grad
+        return None if law is None or (wants_grad and not law.mass.requires_grad) else law
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass, shape ``(*sample, *batch)``."""
@@ -176,8 +180,15 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         # The binomial coefficient of a count above its capacity is zero, but lgamma has a pole.
         possible = (counts <= capacities + 0.5).all(-1)
         log_ways = log_binomial(capacities, counts.minimum(capacities))
-        log_mass = (log_ways + counts * self._log_omega.double()).sum(-1) - log_normalizer(self.law)
+        log_mass = (log_ways + counts * self._log_omega.double()).sum(-1) - self._log_normalizer()
         return torch.where(possible, log_mass, -torch.inf)
+
+    def _log_normalizer(self) -> Tensor:
+        """``log P_0``, which the tables know; without them it takes a fraction of their work."""
+        law = self._known_law()
+        if law is not None:
+            return law.log_normalizer()
+        return log_normalizer(self._log_omega, self._capacities, self.total_count)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts with straight-through gradients, shape ``(*sample, *batch, K)``."""
@@ -259,7 +270,8 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
             log_omega = self._log_omega
             if not log_omega.requires_grad:
                 log_omega = log_omega.detach().requires_grad_()
-            log_p0 = log_normalizer(size_law(log_omega, self._capacities, self.total_count))
+            # The tables have positive terms only, so that no mean is negative.
+            log_p0 = size_law(log_omega, self._capacities, self.total_count).log_normalizer()
             (mean,) = torch.autograd.grad(log_p0.sum(), log_omega, create_graph=True)
         return mean, log_omega
 
@@ -267,6 +279,11 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         if not (torch.is_grad_enabled() and self._log_omega.requires_grad):
             moment = moment.detach()
         return moment.expand(self.batch_shape + self.event_shape)
+
+
+def _version(tensor: Tensor) -> int | None:
+    """What changes when a tensor is changed in place; unknown for tensors of inference mode."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def _capacities(

@@ -47,7 +47,8 @@ def permute_by_draw(alpha: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
     log-scores that of the module's formula. Once differentiable.
 
     Args:
-        alpha: One-hot columns, shape ``(*batch, K, n)``: the subset of each rank.
+        alpha: One-hot columns, shape ``(*batch, K, n)`` or broadcastable with it: the subset of
+            each rank.
         scores: ``log_s`` plus standard Gumbel noise, shape ``(*batch, n)``, float64; not
             differentiated.
         log_s: Shape ``(*batch, n)``.
@@ -55,72 +56,84 @@ def permute_by_draw(alpha: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
     Returns:
         Shape ``(*batch, K, n)``: the subset of each element.
     """
-    result: Tensor = _PermuteByDraw.apply(alpha, scores, log_s)
+    subset = subset_of_each(alpha).expand(scores.shape).contiguous()
+    alpha = alpha.expand(*scores.shape[:-1], -1, -1)
+    result: Tensor = _PermuteByDraw.apply(alpha, subset, scores, log_s)
     return result
 
 
 class _PermuteByDraw(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, alpha: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
+    def forward(ctx: Any, alpha: Tensor, subset: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
         ordered, order = scores.sort(dim=-1, descending=True, stable=True)
-        ctx.save_for_backward(subset_of_each(alpha), ordered, order, log_s)
+        ctx.save_for_backward(subset, ordered, order, log_s)
         return unsort(alpha, order)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor | None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
         subset, ordered, order, log_s = ctx.saved_tensors
-        grad = grads[0].gather(-1, order.unsqueeze(-2).expand_as(grads[0]))
-        grad_s = None
-        if ctx.needs_input_grad[2]:
+        grad_alpha = grad_s = None
+        if ctx.needs_input_grad[0]:
+            grad_alpha = grads[0].gather(-1, order.unsqueeze(-2).expand_as(grads[0]))
+        if ctx.needs_input_grad[3]:
             ranked = log_s.double().gather(-1, order)
-            grad_ranked = _exchange_gradient(grad, subset, ordered, ranked)
+            grad_ranked = _exchange_gradient(grads[0], subset, ordered, order, ranked)
             grad_s = unsort(grad_ranked, order).to(log_s.dtype)
-        return grad, None, grad_s
+        return grad_alpha, None, None, grad_s
 
 
-def _exchange_gradient(grad: Tensor, subset: Tensor, ordered: Tensor, log_s: Tensor) -> Tensor:
-    """The formula, everything in the order of the scores."""
-    n = subset.shape[-1]
-    rank = torch.arange(n, device=subset.device)
-    boundary = subset[..., 1:] != subset[..., :-1]  # between ranks i and i + 1
-    none = boundary.new_ones(*boundary.shape[:-1], 1)
-    first = torch.where(torch.cat([none, boundary], -1), rank, 0).cummax(-1).values
-    last = torch.where(torch.cat([boundary, none], -1), rank, n - 1)
-    last = last.flip(-1).cummin(-1).values.flip(-1)
+def _exchange_gradient(
+    grad: Tensor, subset: Tensor, ordered: Tensor, order: Tensor, log_s: Tensor
+) -> Tensor:
+    """The formula in the order of ranks, and all but ``grad``, which is in that of elements.
 
-    upper, lower = _Neighbor.at(first - 1, ordered), _Neighbor.at(last + 1, ordered)
+    The elements of a subset have the same neighbors, so that what depends on these is computed
+    once for each subset; what it is for an empty one does not matter.
+    """
+    num_subsets, n = grad.shape[-2:]
+    grad = grad.flatten(-2)
+    own = grad.gather(-1, subset * n + order)
+    k = torch.arange(num_subsets, device=subset.device).expand(*subset.shape[:-1], -1).contiguous()
+    upper = _Neighbor.at(torch.searchsorted(subset, k) - 1, subset, ordered, order, torch.inf)
+    lower = _Neighbor.at(
+        torch.searchsorted(subset, k, right=True), subset, ordered, order, -torch.inf
+    )
+
     # With w = exp(a - z): F(z - a) = exp(-w) and phi(z - a) = w exp(-w).
-    above = (log_s - upper.score).clamp(max=_MAX_LOG).exp().where(upper.exists, 0.0)
-    below = (log_s - lower.score).clamp(max=_MAX_LOG).exp()
-    width = below * -torch.expm1(lower.score - upper.score)
-    width = torch.where(upper.exists, width, below).clamp(min=_TINY)
-    flow_down = torch.where(lower.exists, below / torch.expm1(width), 0.0)
-    flow_up = above / torch.where(lower.exists, -torch.expm1(-width), 1.0).clamp(min=_TINY)
-    return (flow_down * _change(grad, subset, lower) - flow_up * _change(grad, subset, upper)) / 2
+    above, below = (
+        (log_s - neighbor.score.gather(-1, subset)).clamp(max=_MAX_LOG).exp()
+        for neighbor in (upper, lower)
+    )
+    share = -torch.expm1(lower.score - upper.score)  # of below, what it exceeds above by
+    width = (below * share.gather(-1, subset)).clamp(min=_TINY)
+    flow_down = below / torch.expm1(width)
+    flow_up = above / -torch.expm1(-width)
+
+    def change(neighbor: _Neighbor) -> Tensor:
+        """``grad . (Y - Y')``, ``Y'`` the partition after the exchange with the neighbor."""
+        of_neighbor = own.gather(-1, neighbor.rank) - grad.gather(-1, k * n + neighbor.element)
+        theirs = neighbor.subset.gather(-1, subset)
+        return own - grad.gather(-1, theirs * n + order) + of_neighbor.gather(-1, subset)
+
+    return (flow_down * change(lower) - flow_up * change(upper)) / 2
 
 
 class _Neighbor(NamedTuple):
-    """The element that each element would change places with; ``score`` is finite regardless."""
+    """The element that the elements of a subset would change places with, for each subset.
+
+    Where there is none the score is infinite, which lets nothing flow, and all else is finite.
+    """
 
     rank: Tensor
-    exists: Tensor
     score: Tensor
+    element: Tensor
+    subset: Tensor
 
     @staticmethod
-    def at(rank: Tensor, ordered: Tensor) -> _Neighbor:
-        n = ordered.shape[-1]
-        inside = rank.clamp(0, n - 1)
-        return _Neighbor(inside, rank == inside, ordered.gather(-1, inside))
-
-
-def _change(grad: Tensor, subset: Tensor, neighbor: _Neighbor) -> Tensor:
-    """``grad . (Y - Y')``, ``Y'`` the partition after the exchange with the neighbor."""
-    theirs = subset.gather(-1, neighbor.rank)
-    own_row = grad.gather(-2, subset.unsqueeze(-2)).squeeze(-2)
-    their_row = grad.gather(-2, theirs.unsqueeze(-2)).squeeze(-2)
-    n = subset.shape[-1]
-    flat = grad.flatten(-2)
-    neighbor_theirs = flat.gather(-1, theirs * n + neighbor.rank)
-    neighbor_own = flat.gather(-1, subset * n + neighbor.rank)
-    return own_row - their_row + neighbor_theirs - neighbor_own
+    def at(
+        rank: Tensor, subset: Tensor, ordered: Tensor, order: Tensor, no_score: float
+    ) -> _Neighbor:
+        inside = rank.clamp(0, subset.shape[-1] - 1)
+        score = torch.where(rank == inside, ordered.gather(-1, inside), no_score)
+        return _Neighbor(inside, score, order.gather(-1, inside), subset.gather(-1, inside))

@@ -25,7 +25,7 @@ def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor)
 
     Args:
         law: Tables of the size distribution.
-        counts: Integers drawn from it, shape ``(*batch, K)``.
+        counts: Integers drawn from it, shape ``(*batch, K)`` or broadcastable with it.
         scores: ``log_s`` plus Gumbel noise, shape ``(*batch, n)``, float64; the first subset takes
             the highest. Not differentiated.
         log_s: Log-scores, shape ``(*batch, n)``; their dtype is that of the result.

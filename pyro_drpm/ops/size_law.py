@@ -24,16 +24,13 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops.convolution import convolve
+from pyro_drpm.ops.tilt import tilt
 
-__all__ = ["SizeLaw", "log_binomial", "log_normalizer", "size_law", "slice_with_zeros"]
+__all__ = ["SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
 
 # A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
-# The law is the same for all shifts and only the windows depend on it, so that the mean need not be
-# nearer to its place than a part of a standard deviation. These suffice for a million elements and
-# log-weights a million apart.
-_SECTIONS, _ROUNDS = 16, 8
 _TINY = 1e-300
 
 
@@ -89,6 +86,19 @@ class SizeLaw(NamedTuple):
         rest = rest.expand(*index.shape[:-1], width).gather(-1, index.clamp(0, width - 1))
         return mass * torch.where(inside, rest, 0.0)
 
+    def log_normalizer(self) -> Tensor:
+        """The logarithm of ``P_0``, shape ``(*batch,)``."""
+        width = self.mass.shape[-1]
+        if self.mass.shape[-2] == 1:
+            first = self.total - self.mass_start[..., 0]
+            at_total = slice_with_zeros(self.mass[..., 0, :], first, 1)
+        else:
+            # The last count that the window of the rest can reach with the first subset's first.
+            last = self.total - self.mass_start[..., 0] - self.rest_start[..., 1]
+            rest = slice_with_zeros(self.rest[..., 1, :], last - (width - 1), width)
+            at_total = (self.mass[..., 0, :] * rest.flip(-1)).sum(-1, keepdim=True)
+        return self.log_scale + at_total.squeeze(-1).log()
+
 
 def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     """Builds the tables, ``O(K w^2)`` with ``w`` the smaller of ``n + 1`` and ``O(sqrt n)``.
@@ -100,8 +110,8 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     """
     shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
     log_omega = log_omega.double().expand(shape)
-    tilt = _tilt(log_omega.detach(), capacities, total)
-    log_odds = log_omega + tilt.unsqueeze(-1)
+    shift = tilt(log_omega, capacities, total)
+    log_odds = log_omega + shift.unsqueeze(-1)
     softplus = torch.nn.functional.softplus(log_odds.detach())
     mean_of_rest = (capacities * log_odds.detach().sigmoid()).flip(-1).cumsum(-1).flip(-1)
     windows = _windows(mean_of_rest, total)
@@ -114,43 +124,13 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     mass = torch.where(possible, log_mass, -math.inf).exp()
 
     rest = _partial_sums(mass, windows.offset)
-    log_scale = (capacities * softplus).sum(-1) - total * tilt
+    log_scale = (capacities * softplus).sum(-1) - total * shift
     return SizeLaw(total, mass, windows.mass_start, rest, windows.rest_start, log_scale)
-
-
-def log_normalizer(law: SizeLaw) -> Tensor:
-    """The logarithm of ``P_0``, shape ``(*batch,)``."""
-    width = law.mass.shape[-1]
-    if law.mass.shape[-2] == 1:
-        at_total = slice_with_zeros(law.mass[..., 0, :], law.total - law.mass_start[..., 0], 1)
-    else:
-        # The last count that the window of the rest can reach with the first subset's first.
-        last = law.total - law.mass_start[..., 0] - law.rest_start[..., 1]
-        rest = slice_with_zeros(law.rest[..., 1, :], last - (width - 1), width)
-        at_total = (law.mass[..., 0, :] * rest.flip(-1)).sum(-1, keepdim=True)
-    return law.log_scale + at_total.squeeze(-1).log()
 
 
 def log_binomial(n: Tensor, k: Tensor) -> Tensor:
     """``log C(n, k)``, continued to real arguments by the gamma function."""
     return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-
-
-def _tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
-    """The shift of all log-weights, shape ``(*batch,)``, that makes the binomial means add to n."""
-    room = capacities.sum(-1).double()
-    center = (math.log(total) - (room - total).log()).clamp(-40.0, 40.0)
-    low = center - log_omega.amax(-1)
-    high = center - log_omega.amin(-1)
-    part = torch.arange(1, _SECTIONS, device=room.device) / _SECTIONS
-    weights, most = log_omega.unsqueeze(-1), capacities.unsqueeze(-1)
-    width = high - low
-    for _ in range(_ROUNDS):
-        points = low.unsqueeze(-1) + width.unsqueeze(-1) * part
-        mean = (most * torch.sigmoid(weights + points.unsqueeze(-2))).sum(-2)
-        width = width / _SECTIONS
-        low = low + (mean < total).sum(-1) * width
-    return low + width / 2
 
 
 def _window_width(total: int) -> int:

@@ -1,0 +1,50 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""The shift of log-weights at which independent binomials add up to the total on average."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["tilt"]
+
+_SECTIONS = 16
+# Widest range of log-weights that is searched well enough.
+_RANGE = 2.0**20
+
+
+@torch.no_grad()
+def tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
+    r"""Solve :math:`\sum_k m_k \, \sigma(\log \omega_k + \theta) = n` for :math:`\theta`.
+
+    Args:
+        log_omega: Log-weights in float64, shape ``(*batch, K)``.
+        capacities: Integers ``m_k``, broadcastable with ``(*batch, K)``.
+        total: Number ``n`` of elements; the capacities must add up to at least that.
+
+    Returns:
+        Shape ``(*batch,)``, without gradients.
+    """
+    most = capacities.double()
+    room = most.sum(-1)
+    center = (math.log(total) - (room - total).log()).clamp(-40.0, 40.0)
+    low, high = center - log_omega.amax(-1), center - log_omega.amin(-1)
+    part = torch.arange(1, _SECTIONS, device=room.device).double() / _SECTIONS
+    most, width = most.unsqueeze(-1), (high - low)[..., None, None]
+    log_odds = (log_omega + low.unsqueeze(-1)).unsqueeze(-1)
+    for _ in range(_num_rounds(total)):
+        mean = (most * torch.sigmoid(log_odds + width * part)).sum(-2, keepdim=True)
+        width = width / _SECTIONS
+        log_odds = log_odds + (mean < total).sum(-1, keepdim=True) * width
+    return (log_odds + width / 2)[..., 0, 0] - log_omega[..., 0]
+
+
+def _num_rounds(total: int) -> int:
+    # The size distribution is the same for all shifts, which only decide about accuracy and
+    # windows: the mean may miss n by a part of its standard deviation, hence the shift, over which
+    # the derivative of the mean is the variance, by a part of n^(-1/2).
+    return math.ceil(math.log(_RANGE * math.sqrt(total), _SECTIONS))
