@@ -20,6 +20,7 @@ from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
+from pyro_drpm.ops.size_moments import size_moments
 from pyro_drpm.ops.size_normalizer import log_normalizer
 from pyro_drpm.ops.sizes import boundary_moves, sample_sizes
 
@@ -218,19 +219,13 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """Exact means, shape ``(*batch, K)``: the gradient of ``log P_0``."""
-        return self._finish(self._cumulants()[0])
+        """Exact means, shape ``(*batch, K)``."""
+        return self._moments()[0]
 
     @property
     def variance(self) -> Tensor:
-        """Exact variances, shape ``(*batch, K)``: the second derivatives of ``log P_0``."""
-        mean, log_omega = self._cumulants()
-        with torch.enable_grad():
-            rows = [
-                torch.autograd.grad(mean[..., k].sum(), log_omega, create_graph=True)[0][..., k]
-                for k in range(mean.shape[-1])
-            ]
-        return self._finish(torch.stack(rows, -1))
+        """Exact variances, shape ``(*batch, K)``."""
+        return self._moments()[1]
 
     @property
     def mode(self) -> Tensor:
@@ -265,20 +260,10 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets)
         return values.expand(-1, *self.batch_shape, -1) if expand else values
 
-    def _cumulants(self) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            log_omega = self._log_omega
-            if not log_omega.requires_grad:
-                log_omega = log_omega.detach().requires_grad_()
-            # The tables have positive terms only, so that no mean is negative.
-            log_p0 = size_law(log_omega, self._capacities, self.total_count).log_normalizer()
-            (mean,) = torch.autograd.grad(log_p0.sum(), log_omega, create_graph=True)
-        return mean, log_omega
-
-    def _finish(self, moment: Tensor) -> Tensor:
-        if not (torch.is_grad_enabled() and self._log_omega.requires_grad):
-            moment = moment.detach()
-        return moment.expand(self.batch_shape + self.event_shape)
+    def _moments(self) -> list[Tensor]:
+        shape = self.batch_shape + self.event_shape
+        law = size_law(self._log_omega, self._capacities, self.total_count)
+        return [x.to(self._log_omega.dtype).expand(shape) for x in size_moments(law)]
 
 
 def _version(tensor: Tensor) -> int | None:

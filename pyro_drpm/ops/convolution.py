@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
 
-__all__ = ["convolve"]
+__all__ = ["convolve", "correlate"]
 
 # Up to this length of the shorter sequence, products are summed one by one.
 _SHORT = 128
@@ -49,6 +49,25 @@ def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     return result
 
 
+def correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    """Part of a correlation along the last dimension, the adjoint of :func:`convolve`.
+
+    Args:
+        a: Shape ``(*batch, p)``.
+        b: Shape ``(*batch, q)``, batch shapes broadcast.
+        first: As for the convolution.
+        width: Number of entries that are wanted.
+
+    Returns:
+        Shape ``(*batch, width)``, ``out[i] = sum_j a[j] b[first + j - i]``.
+
+    Example:
+        >>> correlate(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0]), 0, 3)
+        tensor([3., 5., 3.])
+    """
+    return convolve(a, b.flip(-1), b.shape[-1] - 1 - first, width)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
@@ -62,16 +81,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         a, b = ctx.saved_tensors
         return (
-            _adjoint(grads[0], b, ctx.first, a.shape[-1]) if ctx.needs_input_grad[0] else None,
-            _adjoint(grads[0], a, ctx.first, b.shape[-1]) if ctx.needs_input_grad[1] else None,
+            correlate(grads[0], b, ctx.first, a.shape[-1]) if ctx.needs_input_grad[0] else None,
+            correlate(grads[0], a, ctx.first, b.shape[-1]) if ctx.needs_input_grad[1] else None,
             None,
             None,
         )
-
-
-def _adjoint(grad: Tensor, other: Tensor, first: int, width: int) -> Tensor:
-    """``out[i] = sum_j grad[j] other[first + j - i]``, a convolution as well."""
-    return convolve(grad, other.flip(-1), other.shape[-1] - 1 - first, width)
 
 
 def _by_products(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:

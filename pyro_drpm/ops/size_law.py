@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.convolution import convolve
+from pyro_drpm.ops.partial_sums import partial_sums
 from pyro_drpm.ops.tilt import tilt
 
 __all__ = ["SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
@@ -44,6 +44,7 @@ class SizeLaw(NamedTuple):
             be negative, where the mass is 0.
         rest: Probabilities of ``B_k + ... + B_K``, shape ``(*batch, K, w)``; row 0 is empty.
         rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``, likewise.
+        offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
         log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
     """
 
@@ -52,6 +53,7 @@ class SizeLaw(NamedTuple):
     mass_start: Tensor
     rest: Tensor
     rest_start: Tensor
+    offset: int
     log_scale: Tensor
 
     def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
@@ -123,9 +125,11 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
     mass = torch.where(possible, log_mass, -math.inf).exp()
 
-    rest = _partial_sums(mass, windows.offset)
+    rest = partial_sums(log_odds, mass, windows.mass_start, windows.offset)
     log_scale = (capacities * softplus).sum(-1) - total * shift
-    return SizeLaw(total, mass, windows.mass_start, rest, windows.rest_start, log_scale)
+    return SizeLaw(
+        total, mass, windows.mass_start, rest, windows.rest_start, windows.offset, log_scale
+    )
 
 
 def log_binomial(n: Tensor, k: Tensor) -> Tensor:
@@ -147,7 +151,7 @@ class _Windows(NamedTuple):
         rest_start: As in :class:`SizeLaw`.
         counts: What the entries of ``mass`` stand for, ``(*batch, K, w)``, or ``(w,)`` if the same
             for all.
-        offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
+        offset: As in :class:`SizeLaw`.
     """
 
     mass_start: Tensor
@@ -166,17 +170,6 @@ def _windows(mean_of_rest: Tensor, total: int) -> _Windows:
     half = width // 2
     mass_start = center - torch.nn.functional.pad(center[..., 1:], (0, 1)) - half
     return _Windows(mass_start, center - half, mass_start.unsqueeze(-1) + counts, half)
-
-
-def _partial_sums(mass: Tensor, offset: int) -> Tensor:
-    width = mass.shape[-1]
-    last, *earlier = mass.flip(-2).unbind(-2)
-    rows = [last]
-    for counts in earlier[:-1]:
-        rows.append(convolve(counts, rows[-1], offset, width))
-    if earlier:
-        rows.append(torch.zeros_like(rows[0]))  # all subsets together: never needed
-    return torch.stack(rows[::-1], -2)
 
 
 def slice_with_zeros(values: Tensor, first: Tensor, width: int) -> Tensor:

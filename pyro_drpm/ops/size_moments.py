@@ -1,0 +1,55 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""Means and variances of the subset sizes, from the law of each size alone.
+
+With the tables of :mod:`pyro_drpm.ops.size_law`, :math:`m_k` the law of :math:`B_k` and
+:math:`R_k` that of :math:`B_k + \dots + B_K`,
+
+.. math::
+    P(n_k = x) = m_k(x) \sum_r A_k(r) \, R_{k+1}(r - x), \qquad
+    A_{k+1}(r) = \sum_x A_k(r + x) \, m_k(x),
+
+where :math:`A_1` is zero but for :math:`A_1(n) = 1 / P(B_1 + \dots + B_K = n)`. All terms are
+positive, so that small means are as accurate as large ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_drpm.ops.convolution import correlate
+from pyro_drpm.ops.size_law import SizeLaw, slice_with_zeros
+
+__all__ = ["size_moments"]
+
+
+def size_moments(law: SizeLaw) -> tuple[Tensor, Tensor]:
+    """Means and variances, differentiable, shape ``(*batch, K)`` each.
+
+    Args:
+        law: Tables of the size distribution.
+    """
+    counts = torch.arange(law.mass.shape[-1], device=law.mass.device)
+    counts = law.mass_start.unsqueeze(-1) + counts
+    if law.mass.shape[-2] == 1:
+        prob = law.mass * (counts == law.total)
+    else:
+        prob = torch.stack(_marginals(law), -2)
+    prob = prob / prob.sum(-1, keepdim=True)
+    mean = (counts * prob).sum(-1)
+    return mean, ((counts - mean.unsqueeze(-1)).square() * prob).sum(-1)
+
+
+def _marginals(law: SizeLaw) -> list[Tensor]:
+    """Laws of the sizes, up to a factor each, in the windows of ``law.mass``."""
+    mass, rest = law.mass.unbind(-2), law.rest.unbind(-2)
+    width, offset, batch_shape = law.mass.shape[-1], law.offset, law.log_scale.shape
+    marginals = [law.joint(0, law.mass_start.new_full(batch_shape, law.total))]
+    last = law.total - law.mass_start[..., 0] - law.rest_start[..., 1]
+    outside = slice_with_zeros(mass[0], last - (width - 1), width).flip(-1)  # A_2
+    for k in range(1, len(mass) - 1):
+        marginals.append(mass[k] * correlate(outside, rest[k + 1], offset, width))
+        outside = correlate(outside, mass[k], offset, width)
+    return [*marginals, mass[-1] * outside]
