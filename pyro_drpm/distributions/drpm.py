@@ -59,8 +59,8 @@ class DRPM(StraightThroughDistribution):
 
     :meth:`rsample` draws exactly and carries straight-through gradients. With ``gradient="flow"``
     they follow the flow of probability between a draw and its neighbors
-    (:mod:`pyro_drpm.ops.sizes`, :mod:`pyro_drpm.ops.exchanges`): wherever the function of ``Y`` is
-    quadratic, their mean is the exact gradient, and no temperature enters. With
+    (:mod:`pyro_drpm.ops.boundary_moves`, :mod:`pyro_drpm.ops.exchanges`): wherever the function of
+    ``Y`` is quadratic, their mean is the exact gradient, and no temperature enters. With
     ``gradient="relaxed"`` they are those of the paper's relaxation: Gumbel-softmax sizes and
     NeuralSort, computed in a band (:mod:`pyro_drpm.ops.neuralsort`). :attr:`mode`, which has no
     draw to follow, and :class:`~pyro_drpm.infer.DRPMReparam` always take these.

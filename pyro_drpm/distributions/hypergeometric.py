@@ -19,10 +19,11 @@ from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
+from pyro_drpm.ops.boundary_moves import boundary_moves
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
 from pyro_drpm.ops.size_moments import size_moments
 from pyro_drpm.ops.size_normalizer import log_normalizer
-from pyro_drpm.ops.sizes import boundary_moves, sample_sizes
+from pyro_drpm.ops.sizes import sample_sizes
 
 __all__ = ["MultivariateFisherHypergeometric"]
 
@@ -44,7 +45,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     ``O(K sqrt(n))``; draws need tables, which cost ``O(K w^2)`` for a window ``w`` of at most
     ``n + 1`` and of order ``sqrt(n)``, once for each distinct ``omega`` whatever the number of
     samples. :meth:`rsample` is straight-through: integers with the gradient of
-    :mod:`pyro_drpm.ops.sizes`.
+    :mod:`pyro_drpm.ops.boundary_moves`.
 
     Args:
         total_count: The number ``n`` of elements.

@@ -19,8 +19,8 @@ boundaries at the rates :math:`\varphi(z_\pm - a_i)`. Half of each flow is ascri
 
 :math:`Y_\pm` the partitions after the exchanges. Differences of a quadratic function are its
 gradient at the middle times the step, so that this holds exactly for quadratic :math:`f`; it is the
-counterpart of :mod:`pyro_drpm.ops.sizes` for the ordering. No temperature enters, and the work
-after sorting is linear.
+counterpart of :mod:`pyro_drpm.ops.boundary_moves` for the ordering. No temperature enters, and the
+work after sorting is linear.
 """
 
 from __future__ import annotations

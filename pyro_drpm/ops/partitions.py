@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.boundary_moves import boundary_moves
 from pyro_drpm.ops.exchanges import permute_by_draw
 from pyro_drpm.ops.neuralsort import permute_hard, permute_relaxed
 from pyro_drpm.ops.size_law import SizeLaw
-from pyro_drpm.ops.sizes import boundary_moves, relaxed_boundaries
+from pyro_drpm.ops.sizes import relaxed_boundaries
 
 __all__ = ["drawn_partition", "relaxed_partition", "straight_through_partition"]
 
@@ -20,7 +21,7 @@ __all__ = ["drawn_partition", "relaxed_partition", "straight_through_partition"]
 def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
     """A partition with the gradients of the law that it was drawn from.
 
-    Those of :func:`~pyro_drpm.ops.sizes.boundary_moves` for the sizes and of
+    Those of :func:`~pyro_drpm.ops.boundary_moves.boundary_moves` for the sizes and of
     :func:`~pyro_drpm.ops.exchanges.permute_by_draw` for the scores.
 
     Args:

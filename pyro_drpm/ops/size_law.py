@@ -76,17 +76,24 @@ class SizeLaw(NamedTuple):
             One more dimension, of size ``w``; entry ``x`` is the probability of the count
             ``mass_start + x``, exactly 0 where that is impossible.
         """
-        mass, rest = self.mass[..., subsets, :], self.rest[..., 1:, :][..., subsets, :]
-        if isinstance(subsets, slice):
-            rest = self.rest[..., 1:, :]
-            start = self.mass_start[..., subsets] + self.rest_start[..., 1:]
-        else:
-            start = self.mass_start[..., subsets] + self.rest_start[..., subsets + 1]
-        width = mass.shape[-1]
-        index = (remaining - start).unsqueeze(-1) - torch.arange(width, device=mass.device)
-        inside = (index >= 0) & (index < width)
-        rest = rest.expand(*index.shape[:-1], width).gather(-1, index.clamp(0, width - 1))
-        return mass * torch.where(inside, rest, 0.0)
+        return self.mass[..., subsets, :] * self.later(subsets, remaining)[0]
+
+    def later(self, subsets: int | slice, remaining: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities that the later subsets add up to what every count leaves for them.
+
+        Arguments and shapes are those of :meth:`joint`.
+
+        Returns:
+            The probabilities, and the places in ``rest``, with one 0 before and behind, that they
+            come from.
+        """
+        after = slice(1, None) if isinstance(subsets, slice) else subsets + 1
+        start = self.mass_start[..., subsets] + self.rest_start[..., after]
+        width = self.mass.shape[-1]
+        index = (remaining - start + 1).unsqueeze(-1) - torch.arange(width, device=start.device)
+        index = index.clamp(0, width + 1)
+        rest = torch.nn.functional.pad(self.rest[..., after, :], (1, 1))
+        return rest.expand(*index.shape[:-1], -1).gather(-1, index), index
 
     def log_normalizer(self) -> Tensor:
         """The logarithm of ``P_0``, shape ``(*batch,)``."""

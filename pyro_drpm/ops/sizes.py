@@ -1,32 +1,12 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-r"""Subset sizes drawn from their exact conditionals, and their gradients.
-
-With the boundaries :math:`c_k = n_1 + \dots + n_k` the element of rank :math:`i` lies in the
-first :math:`k` subsets if :math:`c_k \ge i`. A parameter :math:`\theta` changes the law of
-:math:`c_k` by a flow of probability between neighbouring counts: the flow from
-:math:`x` to :math:`x + 1` is :math:`\partial_\theta P(n_k > x)`. Seen from a drawn count, half of
-the flow leaves upwards, across the element just behind the boundary, and half arrives from
-below, across the element just before it:
-
-.. math::
-    u_k = \frac{\partial_\theta P(n_k \ge x + 1 \mid r)}{2 \, p(x \mid r)} + T^+_k u_{k-1}, \qquad
-    d_k = \frac{\partial_\theta P(n_k \ge x \mid r)}{2 \, p(x \mid r)} + T^-_k d_{k-1},
-
-where :math:`r` is what the earlier subsets leave over and :math:`T^\pm_k` is the probability that
-the boundary :math:`c_k` follows when :math:`c_{k-1}` moves by one, in the coupling that moves it
-least. It is the discrete counterpart of implicit reparametrisation. For a function that is
-quadratic in the boundaries' indicators :math:`1(c_k \ge i)` the mean of this straight-through
-gradient is the exact gradient (the trapezoid rule is exact for quadratics), whatever the
-parameters; no temperature enters.
-"""
+"""Subset sizes drawn from their exact conditionals, and the paper's relaxation of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,14 +14,7 @@ from torch import Tensor
 from pyro_drpm.ops.convolution import convolve
 from pyro_drpm.ops.size_law import SizeLaw, slice_with_zeros
 
-__all__ = ["boundary_moves", "perturbed_sizes", "relaxed_boundaries", "sample_sizes"]
-
-
-class BoundaryMoves(NamedTuple):
-    """Zero-valued tensors ``(*sample, *batch, K - 1)`` that carry the gradients of boundaries."""
-
-    up: Tensor
-    down: Tensor
+__all__ = ["perturbed_sizes", "relaxed_boundaries", "sample_sizes"]
 
 
 def sample_sizes(law: SizeLaw, shape: torch.Size) -> Tensor:
@@ -95,41 +68,6 @@ def _counts(law: SizeLaw, shape: torch.Size, choose: Callable[[int, Tensor], Ten
         counts.append(count)
         remaining = remaining - count
     return torch.stack([*counts, remaining], -1)
-
-
-def boundary_moves(law: SizeLaw, counts: Tensor) -> BoundaryMoves:
-    """The moves ``u`` and ``d`` of the module's formula at drawn counts.
-
-    Args:
-        law: Tables of the size distribution, which the gradients go to.
-        counts: Integers, shape ``(*sample, *batch, K)``.
-    """
-    boundaries = counts[..., :-1].cumsum(-1)
-    remaining = law.total - boundaries + counts[..., :-1]
-    place = (counts[..., :-1] - law.mass_start[..., :-1]).unsqueeze(-1)
-    window = torch.arange(law.mass.shape[-1], device=law.mass.device)
-    here, above = window >= place, window > place
-    every = slice(-1)
-
-    prob = law.conditional(every, remaining)
-    at_count = (here & ~above).to(prob).mul(prob).sum(-1).detach()
-    reach, pass_ = (prob * here).sum(-1), (prob * above).sum(-1)
-    with torch.no_grad():
-        reach_less = (law.conditional(every, remaining - 1) * here).sum(-1)
-        pass_more = (law.conditional(every, remaining + 1) * above).sum(-1)
-        follow_up = ((reach_less - pass_) / at_count).clamp(0, 1)
-        follow_down = ((reach - pass_more) / at_count).clamp(0, 1)
-    up = (pass_ - pass_.detach()) / (2 * at_count)
-    down = (reach - reach.detach()) / (2 * at_count)
-    return BoundaryMoves(_chain(up, follow_up), _chain(down, follow_down))
-
-
-def _chain(move: Tensor, follow: Tensor) -> Tensor:
-    first, *others = move.unbind(-1)
-    moves = [first]
-    for own, passed_on in zip(others, follow.unbind(-1)[1:], strict=True):
-        moves.append(own + passed_on * moves[-1])
-    return torch.stack(moves, -1)
 
 
 def relaxed_boundaries(

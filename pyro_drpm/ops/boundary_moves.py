@@ -1,0 +1,109 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""Gradients for the weights of drawn sizes: boundaries that move by one element.
+
+With the boundaries :math:`c_k = n_1 + \dots + n_k` the element of rank :math:`i` lies in the
+first :math:`k` subsets if :math:`c_k \ge i`. A parameter :math:`\theta` changes the law of
+:math:`c_k` by a flow of probability between neighbouring counts: the flow from
+:math:`x` to :math:`x + 1` is :math:`\partial_\theta P(n_k > x)`. Seen from a drawn count, half of
+the flow leaves upwards, across the element just behind the boundary, and half arrives from
+below, across the element just before it:
+
+.. math::
+    u_k = \frac{\partial_\theta P(n_k \ge x + 1 \mid r)}{2 \, p(x \mid r)} + T^+_k u_{k-1}, \qquad
+    d_k = \frac{\partial_\theta P(n_k \ge x \mid r)}{2 \, p(x \mid r)} + T^-_k d_{k-1},
+
+where :math:`r` is what the earlier subsets leave over and :math:`T^\pm_k` is the probability that
+the boundary :math:`c_k` follows when :math:`c_{k-1}` moves by one, in the coupling that moves it
+least. It is the discrete counterpart of implicit reparametrisation. For a function that is
+quadratic in the boundaries' indicators :math:`1(c_k \ge i)` the mean of this straight-through
+gradient is the exact gradient (the trapezoid rule is exact for quadratics), whatever the
+parameters; no temperature enters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.size_law import SizeLaw
+
+__all__ = ["boundary_moves"]
+
+
+def boundary_moves(law: SizeLaw, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Zeros that carry the gradients ``u`` and ``d`` of the module's formula at drawn counts.
+
+    Args:
+        law: Tables of the size distribution, which the gradients go to.
+        counts: Integers, shape ``(*sample, *batch, K)``.
+
+    Returns:
+        Two tensors of shape ``(*sample, *batch, K - 1)``. Once differentiable.
+    """
+    up, down = _moves(law.mass, law.rest, counts, law).unbind()
+    return up, down
+
+
+@overridable
+def _moves(mass: Tensor, rest: Tensor, counts: Tensor, law: SizeLaw) -> Tensor:
+    result: Tensor = _BoundaryMoves.apply(mass, rest, counts, law)
+    return result
+
+
+class _BoundaryMoves(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mass: Tensor, rest: Tensor, counts: Tensor, law: SizeLaw) -> Tensor:
+        ctx.save_for_backward(mass, rest, counts)
+        ctx.law = law
+        return mass.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        mass, rest, counts = ctx.saved_tensors
+        grad_mass, grad_rest = _gradients(ctx.law._replace(mass=mass, rest=rest), counts, grads[0])
+        return grad_mass.sum_to_size(mass.shape), grad_rest.sum_to_size(rest.shape), None, None
+
+
+def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of both tables for every draw, from those of ``u`` and ``d``."""
+    remaining = law.total - (counts.cumsum(-1) - counts)[..., :-1]
+    place = (counts - law.mass_start)[..., :-1, None]
+    window = torch.arange(law.mass.shape[-1], device=law.mass.device)
+    above, here = (window > place).to(law.mass), (window >= place).to(law.mass)
+
+    mass = law.mass[..., :-1, :]
+    later, index = law.later(slice(-1), remaining)
+    joint = mass * later
+    total = _sum(joint)
+    pass_, reach = _sum(joint * above) / total, _sum(joint * here) / total
+    at_count = reach - pass_
+    one_more = law.conditional(slice(-1), remaining + 1)
+    one_less = law.conditional(slice(-1), remaining - 1)
+    follow_up = (_sum(one_less * here) - pass_) / at_count
+    follow_down = (reach - _sum(one_more * above)) / at_count
+    up, down = _own_gradients(grad.unsqueeze(-1), torch.stack([follow_up, follow_down]).clamp(0, 1))
+
+    up, down = up / (2 * at_count * total), down / (2 * at_count * total)
+    grad_joint = up * above + down * here - (up * pass_ + down * reach)
+    grad_later = torch.zeros_like(F.pad(joint, (1, 1))).scatter_add_(-1, index, grad_joint * mass)
+    return F.pad(grad_joint * later, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum(-1, keepdim=True)
+
+
+def _own_gradients(grad: Tensor, follow: Tensor) -> Tensor:
+    """What reaches the fractions in the formula: theirs and what later boundaries pass back."""
+    *earlier, last = grad.unbind(-2)
+    gradients = [last]
+    for own, passed_on in zip(earlier[::-1], follow.unbind(-2)[:0:-1], strict=True):
+        gradients.append(own + passed_on * gradients[-1])
+    return torch.stack(gradients[::-1], -2)
