@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Direct convolution of non-negative sequences, accurate term by term."""
+"""Convolutions and correlations: directly, accurate term by term, or fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
 
-__all__ = ["convolve", "correlate"]
+__all__ = ["convolve", "correlate", "fast_correlate"]
 
 # Up to this length of the shorter sequence, products are summed one by one.
 _SHORT = 128
@@ -66,6 +66,34 @@ def correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
         tensor([3., 5., 3.])
     """
     return convolve(a, b.flip(-1), b.shape[-1] - 1 - first, width)
+
+
+def fast_correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    """What :func:`correlate` gives, by a Fourier transform: terms far below the largest are noise.
+
+    Args:
+        a: Shape ``(*batch, p)``.
+        b: Shape ``(*batch, q)``, batch shapes broadcast.
+        first: As for the convolution, from 0 to ``q - 1``.
+        width: Number of entries that are wanted, at most ``p``.
+
+    Returns:
+        Shape ``(*batch, width)``.
+
+    Example:
+        >>> a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0])
+        >>> fast_correlate(a, b, 0, 3).round(decimals=4)
+        tensor([3., 5., 3.])
+    """
+    length = _smooth(a.shape[-1] + b.shape[-1] - 1)
+    spectrum = torch.fft.rfft(a, n=length) * torch.fft.rfft(b, n=length).conj()
+    return torch.fft.irfft(spectrum, n=length).roll(first, -1)[..., :width]
+
+
+def _smooth(least: int) -> int:
+    """The smallest ``2^i 3^j``, a fast length of Fourier transforms, that is not below a number."""
+    powers = [3**j for j in range(math.ceil(math.log(least, 3)) + 1)]
+    return min(p << max(0, math.ceil(math.log2(least / p))) for p in powers)
 
 
 class _Convolution(torch.autograd.Function):

@@ -12,6 +12,9 @@ a gradient ``G`` of :math:`R_k` is passed on as the correlation
 .. math::
     \sum_{j, l} G(j) \, (j - l) \, m_k(j - l) \, R_{k+1}(l)
     = \sum_j j \, G(j) \, R_k(j) - \sum_l l \, H(l) \, R_{k+1}(l) .
+
+The laws are convolved directly, so that small probabilities are as accurate as large ones;
+gradients are added up and may go through a Fourier transform.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.convolution import convolve, correlate
+from pyro_drpm.ops.convolution import convolve, fast_correlate
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["partial_sums"]
@@ -70,7 +73,7 @@ class _PartialSums(torch.autograd.Function):
             if k + 1 == mass.shape[-2]:
                 of_k = flow * (place + mass_start[..., k, None])
             else:
-                passed_on = correlate(received, mass[..., k, :], ctx.offset, width)
+                passed_on = fast_correlate(received, mass[..., k, :], ctx.offset, width)
                 of_k = flow * (place + mass_start[..., k, None] + ctx.offset)
                 of_k = of_k - passed_on * rest[..., k + 1, :] * place
             grad.append(of_k.sum(-1))

@@ -1,12 +1,14 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from pyro_drpm.ops import convolution
-from pyro_drpm.ops.convolution import convolve
+from pyro_drpm.ops.convolution import convolve, correlate, fast_correlate
 
 
 @pytest.fixture(autouse=True, params=["products", "blocks"])
@@ -66,3 +68,18 @@ def test_derivatives(first: int, width: int) -> None:
 
     assert torch.autograd.gradcheck(part, (a, b))
     assert torch.autograd.gradgradcheck(part, (a, b))
+
+
+@pytest.mark.parametrize("function", [correlate, fast_correlate])
+@pytest.mark.parametrize(
+    ("p", "q", "first", "width"), [(5, 5, 0, 5), (9, 9, 4, 9), (7, 3, 2, 4), (130, 40, 39, 130)]
+)
+def test_correlations(
+    function: Callable[..., torch.Tensor], p: int, q: int, first: int, width: int
+) -> None:
+    a, b = torch.randn(2, p, dtype=torch.float64), torch.randn(2, q, dtype=torch.float64)
+    j, i = torch.arange(p), torch.arange(width).unsqueeze(-1)
+    place = first + j - i
+    inside = (place >= 0) & (place < q)
+    expected = (a.unsqueeze(-2) * b[:, place.clamp(0, q - 1)] * inside).sum(-1)
+    torch.testing.assert_close(function(a, b, first, width), expected)
