@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.interpolation import interpolated
@@ -191,14 +192,18 @@ class _Members:
         self.log_s, self.Y = log_s, Y
 
     def slopes(self, v: Tensor) -> Tensor:
-        """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K)``."""
-        log_x = self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
-        return (self.Y * _log_hit_slope(log_x)).sum(-1).double()
+        """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K)``.
+
+        Zero for the last subset, behind which there is no rest and no integral.
+        """
+        log_x = self.log_s.unsqueeze(-2) + v[..., :-1].to(self.log_s.dtype).unsqueeze(-1)
+        sums = (self.Y[..., :-1, :] * _log_hit_slope(log_x)).sum(-1)
+        return F.pad(sums, (0, 1)).double()
 
     def log_hits(self, v: Tensor) -> Tensor:
         """``sum_i y_ki log(1 - exp(-s_i e^{v_kq}))``, ``(*batch, K, nodes)``, float64.
 
-        Zero for the last subset, behind which there is no rest and no integral.
+        Zero for the last subset.
         """
         pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (self.Y, v)), strict=True)
         sums = [y.unsqueeze(-2) @ _outer(_log_hit, self.log_s, v_k) for y, v_k in pairs]
@@ -340,22 +345,25 @@ def _centered(v: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 class _Rings:
-    """Probabilities that clocks have rung and their changes; ``x`` is rate times time."""
+    """Probabilities that clocks have rung and their changes; ``x`` is rate times time.
+
+    The times of nodes lie within a factor ``e^22`` of those of their center, so that no ``x``
+    overflows.
+    """
 
     def __init__(self, log_rate: Tensor, time: Tensor) -> None:
         inside = log_rate.clamp(-_REACH, _REACH)
         self.below = (log_rate - inside).clamp_(max=0)
-        self.x = time * inside.exp()
-        self.hit = self.x.neg().expm1_().neg_()
+        self.minus_x = time * -inside.exp()
+        self.minus_hit = self.minus_x.expm1()
 
     def log_hit(self) -> Tensor:
         """``log(1 - exp(-x))``, the log-probability that a clock has rung."""
-        return self.hit.log().add_(self.below)
+        return self.minus_hit.neg().log_().add_(self.below)
 
     def slope(self) -> Tensor:
         """The derivative of that with respect to ``log x``: ``x / (e^x - 1)``."""
-        # x (1 - hit) / hit, nil for large x, where x itself may have overflown.
-        return (1 - self.hit).mul_(self.x.clamp(max=math.exp(_LOG_LARGE))).div_(self.hit)
+        return (1 + self.minus_hit).mul_(self.minus_x).div_(self.minus_hit)
 
 
 def _log_hit(log_rate: Tensor, time: Tensor) -> Tensor:
