@@ -278,8 +278,9 @@ def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
             label = f"{operation}, {dtype}, K={num_subsets}, L={samples}"
             growth = slope(costs, column)
             label += "" if math.isnan(growth) else f": $n^{{{growth:.2f}}}$"
-            x, y = zip(*((case.n, getattr(cost, column)) for case, cost in costs), strict=True)
-            axes.loglog(x, y, marker="o", label=label)
+            # Memory that did not grow has no place on a logarithmic axis.
+            points = [(case.n, getattr(cost, column) or nan) for case, cost in costs]
+            axes.loglog(*zip(*points, strict=True), marker="o", label=label)
             axes.set(xlabel="n", ylabel=column)
     for axes in panels:
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)

@@ -52,8 +52,7 @@ def perturbed_sizes(law: SizeLaw, noise: Tensor | None, shape: torch.Size) -> Te
     """
 
     def highest(k: int, joint: Tensor) -> Tensor:
-        score = joint.log()
-        return (score if noise is None else score + noise[..., k, :]).argmax(-1)
+        return (joint if noise is None else joint.log() + noise[..., k, :]).argmax(-1)
 
     return _counts(law, shape, highest)
 
