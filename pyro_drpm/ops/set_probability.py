@@ -352,8 +352,7 @@ class _Rings:
     """
 
     def __init__(self, log_rate: Tensor, time: Tensor) -> None:
-        inside = log_rate.clamp(-_REACH, _REACH)
-        self.below = (log_rate - inside).clamp_(max=0)
+        inside, self.below = _within_reach(log_rate)
         self.minus_x = time * -inside.exp()
         self.minus_hit = self.minus_x.expm1()
 
@@ -364,6 +363,12 @@ class _Rings:
     def slope(self) -> Tensor:
         """The derivative of that with respect to ``log x``: ``x / (e^x - 1)``."""
         return (1 + self.minus_hit).mul_(self.minus_x).div_(self.minus_hit)
+
+
+def _within_reach(log_rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-rates that no exponential makes zero or infinite, and by how much others lie below."""
+    inside = log_rate.clamp(-_REACH, _REACH)
+    return inside, (log_rate - inside).clamp_(max=0)
 
 
 def _log_hit(log_rate: Tensor, time: Tensor) -> Tensor:
@@ -378,7 +383,8 @@ class _LogHit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_rate: Tensor, time: Tensor) -> Tensor:
         ctx.save_for_backward(log_rate, time)
-        return _Rings(log_rate, time).log_hit()
+        inside, below = _within_reach(log_rate)
+        return (time * -inside.exp()).expm1_().neg_().log_().add_(below)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
