@@ -86,8 +86,11 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     quadrature = _QUADRATURE[log_s.dtype]
     batch_shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
     log_s, Y = log_s.expand(*batch_shape, -1), Y.expand(*batch_shape, -1, -1)
+    if Y.shape[-2] == 1:
+        return 0.0 * (log_s * Y.squeeze(-2)).sum(-1).double()
     log_rest = _log_rest(log_s.double(), Y.double())
-    active = (Y.sum(-1) > 0) & log_rest.isfinite()  # else the subset or the rest is empty, I_k = 1
+    # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
+    active = (Y[..., :-1, :].sum(-1) > 0) & log_rest.isfinite()
     log_rest = torch.where(active, log_rest, 0.0)
     # Of two subsets only the first has an integral: all elements meet its nodes without looking up
     # whose they meet.
@@ -100,8 +103,8 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
 
 
 def _log_rest(log_s: Tensor, Y: Tensor) -> Tensor:
-    """``log R_k``, shape ``(*batch, K)``; ``-inf`` where the rest is empty."""
-    later = Y.flip(-2).cumsum(-2).flip(-2) - Y
+    """``log R_k``, shape ``(*batch, K - 1)``; ``-inf`` where the rest is empty."""
+    later = Y[..., 1:, :].flip(-2).cumsum(-2).flip(-2)
     log_s = log_s.unsqueeze(-2)
     present = later.detach() > 0
     top = log_s.detach().masked_fill(~present, -math.inf).amax(-1, keepdim=True)
@@ -115,7 +118,7 @@ def _log_rest(log_s: Tensor, Y: Tensor) -> Tensor:
 
 
 class _LogSumIntegrand(torch.autograd.Function):
-    """``log sum_q f(v_kq) step_kq``, shape ``(*batch, K)``.
+    """``log sum_q f(v_kq) step_kq``, shape ``(*batch, K - 1)``.
 
     The nodes are constants: the gradient through the integrand is exact up to quadrature error. It
     is computed at once, from the same exponentials, and nothing of size ``K n nodes`` is kept.
@@ -147,8 +150,8 @@ class _LogSumIntegrand(torch.autograd.Function):
             inputs = (log_s, Y, log_rest)
             return *_plain_gradient(inputs, v, log_step, grads[0]), None, None, None
         grad = grads[0].unsqueeze(-1).to(log_s.dtype)
-        grad_s = None if by_log_s is None else (Y * grad * by_log_s).sum(-2)
-        grad_Y = None if by_Y is None else grad * by_Y
+        grad_s = None if by_log_s is None else (Y[..., :-1, :] * grad * by_log_s).sum(-2)
+        grad_Y = None if by_Y is None else F.pad(grad * by_Y, (0, 0, 0, 1))
         return grad_s, grad_Y, grads[0] * by_log_rest, None, None, None
 
 
@@ -165,14 +168,14 @@ def _plain_gradient(
 
 
 class _Integrals(NamedTuple):
-    """Logarithms of the integrals of all subsets and their derivatives.
+    """Logarithms of the integrals of all subsets but the last, and their derivatives.
 
     Attributes:
-        log_sum: Shape ``(*batch, K)``.
-        weight: Shares of the nodes in an integral, ``(*batch, K, nodes)``.
+        log_sum: Shape ``(*batch, K - 1)``.
+        weight: Shares of the nodes in an integral, ``(*batch, K - 1, nodes)``.
         by_log_s: Derivatives with respect to the log-score of element ``i`` if it is in subset
-            ``k``, shape ``(*batch, K, n)``, or ``(*batch, 1, n)`` for its own subset.
-        by_Y: Derivatives with respect to the entries of ``Y``, shape ``(*batch, K, n)``.
+            ``k``, shape ``(*batch, K - 1, n)``, or ``(*batch, 1, n)`` for its own subset.
+        by_Y: Derivatives with respect to the entries of ``Y``, shape ``(*batch, K - 1, n)``.
     """
 
     log_sum: Tensor
@@ -182,39 +185,31 @@ class _Integrals(NamedTuple):
 
 
 class _Members:
-    """Sums over the members of subsets of functions of ``log s_i + v``.
+    """Sums over the members of all subsets but the last of functions of ``log s_i + v``.
 
     They are evaluated in the dtype of the scores. For that every subset's nodes ``v`` are measured
     from a center, to which the rates are brought: the sums are small where it matters.
     """
 
     def __init__(self, log_s: Tensor, Y: Tensor) -> None:
-        self.log_s, self.Y = log_s, Y
+        self.log_s, self.Y = log_s, Y[..., :-1, :]
 
     def slopes(self, v: Tensor) -> Tensor:
-        """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K)``.
-
-        Zero for the last subset, behind which there is no rest and no integral.
-        """
-        log_x = self.log_s.unsqueeze(-2) + v[..., :-1].to(self.log_s.dtype).unsqueeze(-1)
-        sums = (self.Y[..., :-1, :] * _log_hit_slope(log_x)).sum(-1)
-        return F.pad(sums, (0, 1)).double()
+        """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K - 1)``."""
+        log_x = self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
+        return (self.Y * _log_hit_slope(log_x)).sum(-1).double()
 
     def log_hits(self, v: Tensor) -> Tensor:
-        """``sum_i y_ki log(1 - exp(-s_i e^{v_kq}))``, ``(*batch, K, nodes)``, float64.
-
-        Zero for the last subset.
-        """
-        pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (self.Y, v)), strict=True)
+        """``sum_i y_ki log(1 - exp(-s_i e^{v_kq}))``, ``(*batch, K - 1, nodes)``, float64."""
+        pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
         sums = [y.unsqueeze(-2) @ _outer(_log_hit, self.log_s, v_k) for y, v_k in pairs]
-        last = self.log_s.new_zeros(*v.shape[:-2], 1, v.shape[-1])
-        return torch.cat([*sums, last], -2).double()
+        return torch.cat(sums, -2).double()
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
         """Sum the integrand over the nodes; the derivatives that are wanted beside it.
 
         Args:
-            log_rest: Logarithm of the integrand but for the members, ``(*batch, K, nodes)``.
+            log_rest: Logarithm of the integrand but for the members, ``(*batch, K - 1, nodes)``.
             v: Nodes, the same shape.
             by_log_s: Whether to give these derivatives.
             by_Y: Likewise.
@@ -243,11 +238,8 @@ def _integrate(
     log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool
 ) -> _Integrals:
     """The same for some of the batch; ``log_s`` of shape ``(batch, 1, n)``."""
-    none = torch.zeros_like(log_s[..., 0, :])
     log_f, slopes, hits = [], [], []
-    for y, log_rest_k, v_k in zip(
-        *(x[..., :-1, :].unbind(-2) for x in (Y, log_rest, v)), strict=True
-    ):
+    for y, log_rest_k, v_k in zip(*(x.unbind(-2) for x in (Y, log_rest, v)), strict=True):
         rings = _outer(_Rings, log_s.squeeze(-2), v_k)
         log_hit = rings.log_hit()
         log_f.append(log_rest_k + (y.unsqueeze(-2) @ log_hit).squeeze(-2))
@@ -256,17 +248,20 @@ def _integrate(
             slopes.append((weight @ rings.slope().mT).squeeze(-2))
         if by_Y:
             hits.append((weight @ log_hit.mT).squeeze(-2))
-    all_log_f = torch.stack([*log_f, log_rest[..., -1, :]], -2)
+    all_log_f = torch.stack(log_f, -2)
     return _Integrals(
         all_log_f.logsumexp(-1),
         all_log_f.softmax(-1),
-        torch.stack([*slopes, none], -2) if by_log_s else None,
-        torch.stack([*hits, none], -2) if by_Y else None,
+        torch.stack(slopes, -2) if by_log_s else None,
+        torch.stack(hits, -2) if by_Y else None,
     )
 
 
 class _OwnMembers(_Members):
-    """The same for one-hot columns, where an element meets its own subset's nodes only."""
+    """The same for one-hot columns, where an element meets its own subset's nodes only.
+
+    Those of the last subset meet a row of zeros, and what they add up to is dropped.
+    """
 
     def __init__(self, log_s: Tensor, Y: Tensor, subset: Tensor) -> None:
         super().__init__(log_s, Y)
@@ -275,15 +270,18 @@ class _OwnMembers(_Members):
         self.row = (subset + first.view(subset.shape[:-1]).unsqueeze(-1)).flatten()
 
     def slopes(self, v: Tensor) -> Tensor:
+        v = F.pad(v, (0, 1))
         own_v = v.to(self.log_s.dtype).flatten().index_select(0, self.row)
         slope = _log_hit_slope(self.log_s.flatten() + own_v).double()
-        return torch.zeros_like(v).flatten().index_add_(0, self.row, slope).view(v.shape)
+        sums = torch.zeros_like(v).flatten().index_add_(0, self.row, slope)
+        return sums.view(v.shape)[..., :-1]
 
     def log_hits(self, v: Tensor) -> Tensor:
+        v = F.pad(v, (0, 0, 0, 1))
         sums = torch.zeros_like(v).flatten(0, -2)
         for row, log_rate, time in self._own(v):
             sums.index_add_(0, row, _log_hit(log_rate, time).double())
-        return sums.view(v.shape)
+        return sums.view(v.shape)[..., :-1, :]
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
         log_f = log_rest + self.log_hits(v)
@@ -297,6 +295,7 @@ class _OwnMembers(_Members):
         )
 
     def _own_slopes(self, v: Tensor, weight: Tensor) -> Tensor:
+        v, weight = (F.pad(x, (0, 0, 0, 1)) for x in (v, weight))
         weight = weight.flatten(0, -2)
         sums = [
             (_Rings(log_rate, time).slope() * weight.index_select(0, row)).sum(-1)
@@ -305,16 +304,14 @@ class _OwnMembers(_Members):
         return torch.cat(sums).view(self.log_s.shape)
 
     def _hits(self, v: Tensor, weight: Tensor) -> Tensor:
-        """``sum_q weight_kq log_hit(log s_i + v_kq)``, ``(*batch, K, n)``; zero for the last."""
+        """``sum_q weight_kq log_hit(log s_i + v_kq)``, ``(*batch, K - 1, n)``."""
 
         def at(log_s: Tensor) -> Tensor:
-            pairs = zip(*(x[..., :-1, :].unbind(-2) for x in (v, weight)), strict=True)
+            pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
             sums = [w_k.unsqueeze(-2) @ _outer(_log_hit, log_s, v_k).mT for v_k, w_k in pairs]
-            last = log_s.new_zeros(*v.shape[:-2], 1, log_s.shape[-1])
-            return torch.cat([*sums, last], -2).mT
+            return torch.cat(sums, -2).mT
 
-        evaluations = (v.shape[-2] - 1) * v.shape[-1]
-        return interpolated(at, self.log_s, _STRIP, evaluations).mT
+        return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
 
     def _own(self, v: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of some elements after the other: rows, log-rates and times of their subsets' nodes."""
@@ -400,7 +397,7 @@ def _log_hit_slope(log_x: Tensor) -> Tensor:
 
 
 def _nodes(members: _Members, log_rest: Tensor, quadrature: _Quadrature) -> tuple[Tensor, Tensor]:
-    """Nodes and the logarithms of their distances, ``(*batch, K, nodes)`` each."""
+    """Nodes and the logarithms of their distances, ``(*batch, K - 1, nodes)`` each."""
     log_peak = _log_peak(members, log_rest)
     left, right = (edge.unsqueeze(-1) for edge in _edges(log_peak, quadrature.drop))
     kappa = ((left / right).log() * (_STRETCH / 2)).clamp(min=_LEAST_STRETCH)
