@@ -82,15 +82,16 @@ def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     later, index = law.later(slice(-1), remaining)
     joint = mass * later
     total = _sum(joint)
-    pass_, reach = _sum(joint * above) / total, _sum(joint * here) / total
-    at_count = reach - pass_
+    pass_, at_count = _sum(joint * above) / total, joint.gather(-1, place) / total
+    reach = pass_ + at_count
     follow_up = (_prob(law, remaining - 1, here) - pass_) / at_count
     follow_down = (reach - _prob(law, remaining + 1, above)) / at_count
     up, down = _own_gradients(grad.unsqueeze(-1), torch.stack([follow_up, follow_down]).clamp(0, 1))
 
     up, down = up / (2 * at_count * total), down / (2 * at_count * total)
     grad_joint = up * above + down * here - (up * pass_ + down * reach)
-    grad_later = torch.zeros_like(F.pad(joint, (1, 1))).scatter_add_(-1, index, grad_joint * mass)
+    grad_later = joint.new_zeros(*joint.shape[:-1], joint.shape[-1] + 2)
+    grad_later.scatter_add_(-1, index, grad_joint * mass)
     return F.pad(grad_joint * later, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
 
 
