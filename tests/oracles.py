@@ -12,6 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SIZE_CASES = [
+    ([3], 3),
+    ([5], 3),
+    ([3, 3], 3),
+    ([4, 1, 2], 5),
+    ([4, 4, 4], 4),
+    ([2, 2, 2], 6),
+    ([0, 3, 7], 4),
+    ([6, 6, 6, 6], 6),
+    ([1, 1, 1, 1, 1], 1),
+]
+"""Capacities and totals whose count vectors are few."""
+
 
 def all_partitions(num_subsets: int, n: int) -> Tensor:
     """Every partition matrix, shape ``(K ** n, K, n)``, float64."""
@@ -42,6 +55,14 @@ def log_size_probabilities(
     )
     log_p0 = weights.logsumexp(0)
     return dict(zip(vectors, (weights - log_p0).tolist(), strict=True))
+
+
+def log_size_normalizer(
+    log_omega: Tensor, masses: dict[tuple[int, ...], float], m: Tensor
+) -> float:
+    """``log P_0`` from the masses of all count vectors, by the likeliest of them."""
+    best = max(masses, key=lambda counts: masses[counts])
+    return log_size_weight(torch.tensor(best), log_omega, m) - masses[best]
 
 
 def log_ordering(log_s: Tensor, ordering: tuple[int, ...]) -> float:

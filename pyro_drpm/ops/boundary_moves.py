@@ -84,8 +84,10 @@ def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     total = _sum(joint)
     pass_, at_count = _sum(joint * above) / total, joint.gather(-1, place) / total
     reach = pass_ + at_count
-    follow_up = (_prob(law, remaining - 1, here) - pass_) / at_count
-    follow_down = (reach - _prob(law, remaining + 1, above)) / at_count
+    one_less = law.conditional(slice(-1), remaining - 1)
+    one_more = law.conditional(slice(-1), remaining + 1)
+    follow_up = (_sum(one_less * here) - pass_) / at_count
+    follow_down = (reach - _sum(one_more * above)) / at_count
     up, down = _own_gradients(grad.unsqueeze(-1), torch.stack([follow_up, follow_down]).clamp(0, 1))
 
     up, down = up / (2 * at_count * total), down / (2 * at_count * total)
@@ -93,12 +95,6 @@ def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     grad_later = joint.new_zeros(*joint.shape[:-1], joint.shape[-1] + 2)
     grad_later.scatter_add_(-1, index, grad_joint * mass)
     return F.pad(grad_joint * later, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
-
-
-def _prob(law: SizeLaw, remaining: Tensor, event: Tensor) -> Tensor:
-    """Probabilities of an event of each size; 0 where no size is possible."""
-    joint = law.joint(slice(-1), remaining)
-    return _sum(joint * event) / _sum(joint).clamp(min=torch.finfo(joint.dtype).tiny)
 
 
 def _sum(x: Tensor) -> Tensor:

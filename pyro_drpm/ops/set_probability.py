@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.clocks import Rings, log_hit, log_hit_slope
 from pyro_drpm.ops.interpolation import interpolated
 from pyro_drpm.ops.labels import subset_of_each
 from pyro_drpm.ops.overrides import overridable
@@ -56,10 +57,6 @@ _EDGE_STEPS = 2
 # mode to this power: the one that needs the fewest nodes in the worst of 840 settings.
 _STRETCH = 0.9
 _LEAST_STRETCH = 1e-3
-# At time exp(v) of a center, 1 - exp(-x) is x for log-rates below -_REACH and 1 above it, at all
-# nodes and to double precision.
-_REACH = 60.0
-_LOG_LARGE = math.log(80.0)  # x / (e^x - 1) is nil beyond
 # All terms are analytic functions of log-rates with imaginary parts below this.
 _STRIP = math.pi / 2
 # Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
@@ -86,7 +83,7 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     quadrature = _QUADRATURE[log_s.dtype]
     batch_shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
     log_s, Y = log_s.expand(*batch_shape, -1), Y.expand(*batch_shape, -1, -1)
-    if Y.shape[-2] == 1:
+    if Y.shape[-2] == 1:  # certain, with gradients of zero
         return 0.0 * (log_s * Y.squeeze(-2)).sum(-1).double()
     log_rest = _log_rest(log_s.double(), Y.double())
     # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
@@ -197,12 +194,12 @@ class _Members:
     def slopes(self, v: Tensor) -> Tensor:
         """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K - 1)``."""
         log_x = self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
-        return (self.Y * _log_hit_slope(log_x)).sum(-1).double()
+        return (self.Y * log_hit_slope(log_x)).sum(-1).double()
 
     def log_hits(self, v: Tensor) -> Tensor:
         """``sum_i y_ki log(1 - exp(-s_i e^{v_kq}))``, ``(*batch, K - 1, nodes)``, float64."""
         pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
-        sums = [y.unsqueeze(-2) @ _outer(_log_hit, self.log_s, v_k) for y, v_k in pairs]
+        sums = [y.unsqueeze(-2) @ _outer(log_hit, self.log_s, v_k) for y, v_k in pairs]
         return torch.cat(sums, -2).double()
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
@@ -240,14 +237,14 @@ def _integrate(
     """The same for some of the batch; ``log_s`` of shape ``(batch, 1, n)``."""
     log_f, slopes, hits = [], [], []
     for y, log_rest_k, v_k in zip(*(x.unbind(-2) for x in (Y, log_rest, v)), strict=True):
-        rings = _outer(_Rings, log_s.squeeze(-2), v_k)
-        log_hit = rings.log_hit()
-        log_f.append(log_rest_k + (y.unsqueeze(-2) @ log_hit).squeeze(-2))
+        rings = _outer(Rings, log_s.squeeze(-2), v_k)
+        rung = rings.log_hit()
+        log_f.append(log_rest_k + (y.unsqueeze(-2) @ rung).squeeze(-2))
         weight = log_f[-1].softmax(-1).to(y.dtype).unsqueeze(-2)
         if by_log_s:
             slopes.append((weight @ rings.slope().mT).squeeze(-2))
         if by_Y:
-            hits.append((weight @ log_hit.mT).squeeze(-2))
+            hits.append((weight @ rung.mT).squeeze(-2))
     all_log_f = torch.stack(log_f, -2)
     return _Integrals(
         all_log_f.logsumexp(-1),
@@ -272,7 +269,7 @@ class _OwnMembers(_Members):
     def slopes(self, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 1))
         own_v = v.to(self.log_s.dtype).flatten().index_select(0, self.row)
-        slope = _log_hit_slope(self.log_s.flatten() + own_v).double()
+        slope = log_hit_slope(self.log_s.flatten() + own_v).double()
         sums = torch.zeros_like(v).flatten().index_add_(0, self.row, slope)
         return sums.view(v.shape)[..., :-1]
 
@@ -280,7 +277,7 @@ class _OwnMembers(_Members):
         v = F.pad(v, (0, 0, 0, 1))
         sums = torch.zeros_like(v).flatten(0, -2)
         for row, log_rate, time in self._own(v):
-            sums.index_add_(0, row, _log_hit(log_rate, time).double())
+            sums.index_add_(0, row, log_hit(log_rate, time).double())
         return sums.view(v.shape)[..., :-1, :]
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
@@ -298,7 +295,7 @@ class _OwnMembers(_Members):
         v, weight = (F.pad(x, (0, 0, 0, 1)) for x in (v, weight))
         weight = weight.flatten(0, -2)
         sums = [
-            (_Rings(log_rate, time).slope() * weight.index_select(0, row)).sum(-1)
+            (Rings(log_rate, time).slope() * weight.index_select(0, row)).sum(-1)
             for row, log_rate, time in self._own(v)
         ]
         return torch.cat(sums).view(self.log_s.shape)
@@ -308,7 +305,7 @@ class _OwnMembers(_Members):
 
         def at(log_s: Tensor) -> Tensor:
             pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
-            sums = [w_k.unsqueeze(-2) @ _outer(_log_hit, log_s, v_k).mT for v_k, w_k in pairs]
+            sums = [w_k.unsqueeze(-2) @ _outer(log_hit, log_s, v_k).mT for v_k, w_k in pairs]
             return torch.cat(sums, -2).mT
 
         return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
@@ -339,61 +336,6 @@ def _centered(v: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The center of the nodes, and the times ``exp(v)`` of the nodes measured from it."""
     center = (v[..., :1] + v[..., -1:]) / 2
     return center, (v - center).to(dtype).exp()
-
-
-class _Rings:
-    """Probabilities that clocks have rung and their changes; ``x`` is rate times time.
-
-    The times of nodes lie within a factor ``e^22`` of those of their center, so that no ``x``
-    overflows.
-    """
-
-    def __init__(self, log_rate: Tensor, time: Tensor) -> None:
-        inside, self.below = _within_reach(log_rate)
-        self.minus_x = time * -inside.exp()
-        self.minus_hit = self.minus_x.expm1()
-
-    def log_hit(self) -> Tensor:
-        """``log(1 - exp(-x))``, the log-probability that a clock has rung."""
-        return self.minus_hit.neg().log_().add_(self.below)
-
-    def slope(self) -> Tensor:
-        """The derivative of that with respect to ``log x``: ``x / (e^x - 1)``."""
-        return (1 + self.minus_hit).mul_(self.minus_x).div_(self.minus_hit)
-
-
-def _within_reach(log_rate: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-rates that no exponential makes zero or infinite, and by how much others lie below."""
-    inside = log_rate.clamp(-_REACH, _REACH)
-    return inside, (log_rate - inside).clamp_(max=0)
-
-
-def _log_hit(log_rate: Tensor, time: Tensor) -> Tensor:
-    """``log(1 - exp(-x))``, the log-probability that a clock has rung, ``x`` rate times time."""
-    result: Tensor = _LogHit.apply(log_rate, time)
-    return result
-
-
-class _LogHit(torch.autograd.Function):
-    """Spares the passes over memory that autograd would need."""
-
-    @staticmethod
-    def forward(ctx: Any, log_rate: Tensor, time: Tensor) -> Tensor:
-        ctx.save_for_backward(log_rate, time)
-        inside, below = _within_reach(log_rate)
-        return (time * -inside.exp()).expm1_().neg_().log_().add_(below)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        log_rate, time = ctx.saved_tensors  # the nodes are constants
-        slope = _log_hit_slope(log_rate + time.log())
-        return (grads[0] * slope).sum_to_size(log_rate.shape), None
-
-
-def _log_hit_slope(log_x: Tensor) -> Tensor:
-    """The derivative of ``log(1 - exp(-x))`` with respect to ``log x``: ``x / (e^x - 1)``."""
-    x = log_x.clamp(-_REACH, _LOG_LARGE).exp()
-    return x / torch.expm1(x)
 
 
 def _nodes(members: _Members, log_rest: Tensor, quadrature: _Quadrature) -> tuple[Tensor, Tensor]:

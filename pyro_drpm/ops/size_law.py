@@ -97,16 +97,13 @@ class SizeLaw(NamedTuple):
 
     def log_normalizer(self) -> Tensor:
         """The logarithm of ``P_0``, shape ``(*batch,)``."""
-        width = self.mass.shape[-1]
         if self.mass.shape[-2] == 1:
-            first = self.total - self.mass_start[..., 0]
-            at_total = slice_with_zeros(self.mass[..., 0, :], first, 1)
+            at_total = slice_with_zeros(
+                self.mass[..., 0, :], self.total - self.mass_start[..., 0], 1
+            )
         else:
-            # The last count that the window of the rest can reach with the first subset's first.
-            last = self.total - self.mass_start[..., 0] - self.rest_start[..., 1]
-            rest = slice_with_zeros(self.rest[..., 1, :], last - (width - 1), width)
-            at_total = (self.mass[..., 0, :] * rest.flip(-1)).sum(-1, keepdim=True)
-        return self.log_scale + at_total.squeeze(-1).log()
+            at_total = self.joint(0, self.mass_start.new_full((), self.total))
+        return self.log_scale + at_total.sum(-1).log()
 
 
 def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:

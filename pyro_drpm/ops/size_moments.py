@@ -45,8 +45,8 @@ def size_moments(law: SizeLaw) -> tuple[Tensor, Tensor]:
 def _marginals(law: SizeLaw) -> list[Tensor]:
     """Laws of the sizes, up to a factor each, in the windows of ``law.mass``."""
     mass, rest = law.mass.unbind(-2), law.rest.unbind(-2)
-    width, offset, batch_shape = law.mass.shape[-1], law.offset, law.log_scale.shape
-    marginals = [law.joint(0, law.mass_start.new_full(batch_shape, law.total))]
+    width, offset = law.mass.shape[-1], law.offset
+    marginals = [law.joint(0, law.mass_start.new_full((), law.total))]
     last = law.total - law.mass_start[..., 0] - law.rest_start[..., 1]
     outside = slice_with_zeros(mass[0], last - (width - 1), width).flip(-1)  # A_2
     for k in range(1, len(mass) - 1):
