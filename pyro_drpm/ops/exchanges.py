@@ -48,7 +48,7 @@ def permute_by_draw(alpha: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
 
     Args:
         alpha: One-hot columns, shape ``(*batch, K, n)`` or broadcastable with it: the subset of
-            each rank.
+            each rank, which does not fall from one rank to the next.
         scores: ``log_s`` plus standard Gumbel noise, shape ``(*batch, n)``, float64; not
             differentiated.
         log_s: Shape ``(*batch, n)``.
