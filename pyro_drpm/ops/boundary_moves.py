@@ -24,14 +24,14 @@ parameters; no temperature enters.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
-from pyro_drpm.ops.size_law import SizeLaw
+from pyro_drpm.ops.size_law import TINY, SizeLaw
 
 __all__ = ["boundary_moves"]
 
@@ -75,36 +75,54 @@ def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     """Gradients of both tables for every draw, from those of ``u`` and ``d``."""
     remaining = law.total - (counts.cumsum(-1) - counts)[..., :-1]
     place = (counts - law.mass_start)[..., :-1, None]
-    window = torch.arange(law.mass.shape[-1], device=law.mass.device)
-    above, here = (window > place).to(law.mass), (window >= place).to(law.mass)
-
     mass = law.mass[..., :-1, :]
-    later, index = law.later(slice(-1), remaining)
-    joint = mass * later
-    total = _sum(joint)
-    pass_, at_count = _sum(joint * above) / total, joint.gather(-1, place) / total
-    reach = pass_ + at_count
-    one_less = law.conditional(slice(-1), remaining - 1)
-    one_more = law.conditional(slice(-1), remaining + 1)
-    follow_up = (_sum(one_less * here) - pass_) / at_count
-    follow_down = (reach - _sum(one_more * above)) / at_count
-    up, down = _own_gradients(grad.unsqueeze(-1), torch.stack([follow_up, follow_down]).clamp(0, 1))
+    above = (torch.arange(mass.shape[-1], device=mass.device) > place).to(mass)
 
-    up, down = up / (2 * at_count * total), down / (2 * at_count * total)
-    grad_joint = up * above + down * here - (up * pass_ + down * reach)
-    grad_later = joint.new_zeros(*joint.shape[:-1], joint.shape[-1] + 2)
-    grad_later.scatter_add_(-1, index, grad_joint * mass)
-    return F.pad(grad_joint * later, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
+    later, index = law.later(slice(-1), remaining, margin=1)
+    # Of what is left over with the boundary before it one place lower, as drawn, and one higher.
+    joints = [mass * later[..., shift : shift + mass.shape[-1]] for shift in range(3)]
+    lower, drawn, higher = (_Shares.of(joint, above, place) for joint in joints)
+    follow_up = (higher.reach - drawn.above) / drawn.here
+    follow_down = (drawn.reach - lower.above) / drawn.here
+    up, down = _own_gradients(grad, torch.stack([follow_up, follow_down]).clamp(0, 1))
+
+    up, down = (flow / (2 * drawn.here * drawn.total) for flow in (up, down))
+    everywhere = up * drawn.above + down * drawn.reach
+    grad_joint = above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
+    grad_joint.scatter_add_(-1, place, down.unsqueeze(-1))
+    grad_later = torch.zeros_like(later)
+    grad_later.scatter_add_(-1, index[..., 1:-1], grad_joint * mass)
+    grad_mass = grad_joint * later[..., 1:-1]
+    return F.pad(grad_mass, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
 
 
-def _sum(x: Tensor) -> Tensor:
-    return x.sum(-1, keepdim=True)
+class _Shares(NamedTuple):
+    """Of a joint probability: its sum, and what shares of it counts have relative to a drawn one.
+
+    Attributes:
+        total: The sum.
+        above: Share of larger counts.
+        here: Share of the drawn count.
+        reach: Share of both.
+    """
+
+    total: Tensor
+    above: Tensor
+    here: Tensor
+    reach: Tensor
+
+    @staticmethod
+    def of(joint: Tensor, above: Tensor, place: Tensor) -> _Shares:
+        total = joint.sum(-1).clamp(min=TINY)
+        larger = (joint * above).sum(-1) / total
+        here = joint.gather(-1, place).squeeze(-1) / total
+        return _Shares(total, larger, here, larger + here)
 
 
 def _own_gradients(grad: Tensor, follow: Tensor) -> Tensor:
     """What reaches the fractions in the formula: theirs and what later boundaries pass back."""
-    *earlier, last = grad.unbind(-2)
+    *earlier, last = grad.unbind(-1)
     gradients = [last]
-    for own, passed_on in zip(earlier[::-1], follow.unbind(-2)[:0:-1], strict=True):
+    for own, passed_on in zip(earlier[::-1], follow.unbind(-1)[:0:-1], strict=True):
         gradients.append(own + passed_on * gradients[-1])
-    return torch.stack(gradients[::-1], -2)
+    return torch.stack(gradients[::-1], -1)

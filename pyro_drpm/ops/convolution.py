@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
 
-__all__ = ["convolve", "correlate", "fast_correlate"]
+__all__ = ["convolve", "convolve_values", "correlate", "fast_correlate"]
 
 # Up to this length of the shorter sequence, products are summed one by one.
-_SHORT = 128
+_SHORT = 384
 # Products that are held at a time then, few enough to stay in a processor's cache.
 _CHUNK = 1 << 16
 
@@ -47,6 +47,13 @@ def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     a, b = a.expand(*batch_shape, -1), b.expand(*batch_shape, -1)
     result: Tensor = _Convolution.apply(a, b, first, width)
     return result
+
+
+def convolve_values(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    """What :func:`convolve` gives for operands of one batch shape, without gradients."""
+    kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
+    in_this_way = _by_products if kernel.shape[-1] <= _SHORT else _by_blocks
+    return in_this_way(kernel, x, first, width)
 
 
 def correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
@@ -101,9 +108,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
         ctx.save_for_backward(a, b)
         ctx.first = first
-        kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
-        convolve = _by_products if kernel.shape[-1] <= _SHORT else _by_blocks
-        return convolve(kernel, x, first, width)
+        return convolve_values(a, b, first, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.convolution import convolve, fast_correlate
+from pyro_drpm.ops.convolution import convolve_values, fast_correlate
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["partial_sums"]
@@ -55,7 +55,7 @@ class _PartialSums(torch.autograd.Function):
     ) -> Tensor:
         _, *rows = mass.unbind(-2)
         for k in reversed(range(len(rows) - 1)):
-            rows[k] = convolve(rows[k], rows[k + 1], offset, mass.shape[-1])
+            rows[k] = convolve_values(rows[k], rows[k + 1], offset, mass.shape[-1])
         rest = torch.stack([torch.zeros_like(mass[..., 0, :]), *rows], -2)
         ctx.save_for_backward(mass, rest, mass_start)
         ctx.offset = offset

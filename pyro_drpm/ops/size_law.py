@@ -26,12 +26,12 @@ from torch import Tensor
 from pyro_drpm.ops.partial_sums import partial_sums
 from pyro_drpm.ops.tilt import tilt
 
-__all__ = ["SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
+__all__ = ["TINY", "SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
 
 # A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
-_TINY = 1e-300
+TINY = 1e-300
 
 
 class SizeLaw(NamedTuple):
@@ -62,7 +62,7 @@ class SizeLaw(NamedTuple):
         All zeros where no count is possible, else :meth:`joint` divided by its sum.
         """
         joint = self.joint(subsets, remaining)
-        return joint / joint.sum(-1, keepdim=True).clamp(min=_TINY)
+        return joint / joint.sum(-1, keepdim=True).clamp(min=TINY)
 
     def joint(self, subsets: int | slice, remaining: Tensor) -> Tensor:
         """Probabilities that a count and all later ones add up to what is left over.
@@ -78,19 +78,25 @@ class SizeLaw(NamedTuple):
         """
         return self.mass[..., subsets, :] * self.later(subsets, remaining)[0]
 
-    def later(self, subsets: int | slice, remaining: Tensor) -> tuple[Tensor, Tensor]:
+    def later(
+        self, subsets: int | slice, remaining: Tensor, margin: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Probabilities that the later subsets add up to what every count leaves for them.
 
-        Arguments and shapes are those of :meth:`joint`.
+        Args:
+            subsets: As for :meth:`joint`.
+            remaining: Likewise.
+            margin: So many counts before and behind those of ``mass`` are added.
 
         Returns:
             The probabilities, and the places in ``rest``, with one 0 before and behind, that they
-            come from.
+            come from; shapes are those of :meth:`joint`, with ``w + 2 margin`` counts.
         """
         after = slice(1, None) if isinstance(subsets, slice) else subsets + 1
         start = self.mass_start[..., subsets] + self.rest_start[..., after]
         width = self.mass.shape[-1]
-        index = (remaining - start + 1).unsqueeze(-1) - torch.arange(width, device=start.device)
+        counts = torch.arange(-margin, width + margin, device=start.device)
+        index = (remaining - start + 1).unsqueeze(-1) - counts
         index = index.clamp(0, width + 1)
         rest = torch.nn.functional.pad(self.rest[..., after, :], (1, 1))
         return rest.expand(*index.shape[:-1], -1).gather(-1, index), index
