@@ -20,12 +20,9 @@ from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partit
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
+from pyro_drpm.ops.drawn_partition import drawn_partition
 from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.partitions import (
-    drawn_partition,
-    relaxed_partition,
-    straight_through_partition,
-)
+from pyro_drpm.ops.partitions import relaxed_partition, straight_through_partition
 from pyro_drpm.ops.plackett_luce import log_best_ordering_probability, log_ordering_probability
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes

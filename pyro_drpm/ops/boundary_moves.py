@@ -36,7 +36,7 @@ from pyro_drpm.ops.size_law import TINY, SizeLaw
 __all__ = ["boundary_moves"]
 
 
-def boundary_moves(law: SizeLaw, counts: Tensor) -> tuple[Tensor, Tensor]:
+def boundary_moves(law: SizeLaw, counts: Tensor) -> Tensor:
     """Zeros that carry the gradients ``u`` and ``d`` of the module's formula at drawn counts.
 
     Args:
@@ -44,10 +44,9 @@ def boundary_moves(law: SizeLaw, counts: Tensor) -> tuple[Tensor, Tensor]:
         counts: Integers, shape ``(*sample, *batch, K)``.
 
     Returns:
-        Two tensors of shape ``(*sample, *batch, K - 1)``. Once differentiable.
+        Upward and downward moves, shape ``(2, *sample, *batch, K - 1)``. Once differentiable.
     """
-    up, down = _moves(law.mass, law.rest, counts, law).unbind()
-    return up, down
+    return _moves(law.mass, law.rest, counts, law)
 
 
 @overridable

@@ -25,71 +25,35 @@ work after sorting is linear.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.labels import subset_of_each, unsort
-from pyro_drpm.ops.overrides import overridable
-
-__all__ = ["permute_by_draw"]
+__all__ = ["exchange_gradient"]
 
 _TINY = 1e-300
 _MAX_LOG = 700.0
 
 
-@overridable
-def permute_by_draw(alpha: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
-    """``alpha @ P`` with the sorting permutation ``P`` of drawn scores, straight-through.
-
-    The gradient with respect to ``alpha`` is that of the gather, the gradient with respect to the
-    log-scores that of the module's formula. Once differentiable.
-
-    Args:
-        alpha: One-hot columns, shape ``(*batch, K, n)`` or broadcastable with it: the subset of
-            each rank, which does not fall from one rank to the next.
-        scores: ``log_s`` plus standard Gumbel noise, shape ``(*batch, n)``, float64; not
-            differentiated.
-        log_s: Shape ``(*batch, n)``.
-
-    Returns:
-        Shape ``(*batch, K, n)``: the subset of each element.
-    """
-    subset = subset_of_each(alpha).expand(scores.shape).contiguous()
-    alpha = alpha.expand(*scores.shape[:-1], -1, -1)
-    result: Tensor = _PermuteByDraw.apply(alpha, subset, scores, log_s)
-    return result
-
-
-class _PermuteByDraw(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, alpha: Tensor, subset: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
-        ordered, order = scores.sort(dim=-1, descending=True, stable=True)
-        ctx.save_for_backward(subset, ordered, order, log_s)
-        return unsort(alpha, order)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
-        subset, ordered, order, log_s = ctx.saved_tensors
-        grad_alpha = grad_s = None
-        if ctx.needs_input_grad[0]:
-            grad_alpha = grads[0].gather(-1, order.unsqueeze(-2).expand_as(grads[0]))
-        if ctx.needs_input_grad[3]:
-            ranked = log_s.double().gather(-1, order)
-            grad_ranked = _exchange_gradient(grads[0], subset, ordered, order, ranked)
-            grad_s = unsort(grad_ranked, order).to(log_s.dtype)
-        return grad_alpha, None, None, grad_s
-
-
-def _exchange_gradient(
+def exchange_gradient(
     grad: Tensor, subset: Tensor, ordered: Tensor, order: Tensor, log_s: Tensor
 ) -> Tensor:
-    """The formula in the order of ranks, and all but ``grad``, which is in that of elements.
+    """The formula for a drawn ordering.
 
     The elements of a subset have the same neighbors, so that what depends on these is computed
     once for each subset; what it is for an empty one does not matter.
+
+    Args:
+        grad: Gradient of the partition matrix, shape ``(*batch, K, n)``.
+        subset: The subset of each rank, which does not fall from one rank to the next, shape
+            ``(*batch, n)``.
+        ordered: Perturbed scores in descending order, shape ``(*batch, n)``, float64.
+        order: The element of each rank, shape ``(*batch, n)``.
+        log_s: Log-scores of these elements, shape ``(*batch, n)``, float64.
+
+    Returns:
+        Gradients of the log-scores in the order of ranks, shape ``(*batch, n)``.
     """
     num_subsets, n = grad.shape[-2:]
     grad = grad.flatten(-2)

@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""From drawn sizes and perturbed scores to a partition matrix with gradients."""
+"""From drawn sizes and perturbed scores to a partition matrix with the relaxation's gradients."""
 
 from __future__ import annotations
 
@@ -9,40 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.boundary_moves import boundary_moves
-from pyro_drpm.ops.exchanges import permute_by_draw
 from pyro_drpm.ops.neuralsort import permute_hard, permute_relaxed
 from pyro_drpm.ops.size_law import SizeLaw
 from pyro_drpm.ops.sizes import relaxed_boundaries
 
-__all__ = ["drawn_partition", "relaxed_partition", "straight_through_partition"]
-
-
-def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor) -> Tensor:
-    """A partition with the gradients of the law that it was drawn from.
-
-    Those of :func:`~pyro_drpm.ops.boundary_moves.boundary_moves` for the sizes and of
-    :func:`~pyro_drpm.ops.exchanges.permute_by_draw` for the scores.
-
-    Args:
-        law: Tables of the size distribution.
-        counts: Integers drawn from it, shape ``(*batch, K)`` or broadcastable with it.
-        scores: ``log_s`` plus Gumbel noise, shape ``(*batch, n)``, float64; the first subset takes
-            the highest. Not differentiated.
-        log_s: Log-scores, shape ``(*batch, n)``; their dtype is that of the result.
-
-    Returns:
-        Entries 0 and 1, shape ``(*batch, K, n)``.
-    """
-    boundaries = _boundaries(counts)
-    inside = _inside(boundaries, law.total, log_s.dtype)
-    if torch.is_grad_enabled() and law.mass.requires_grad and counts.shape[-1] > 1:
-        up, down = (move.to(log_s.dtype).unsqueeze(-1) for move in boundary_moves(law, counts))
-        # One place more at either end, for the boundaries at 0 and n, which cannot move on.
-        room = torch.zeros_like(F.pad(inside, (1, 1)))
-        moves = room.scatter_add(-1, boundaries + 1, up).scatter_add(-1, boundaries, down)
-        inside = inside + moves[..., 1:-1]
-    return permute_by_draw(_subsets(inside), scores, log_s)
+__all__ = ["relaxed_partition", "straight_through_partition"]
 
 
 def straight_through_partition(

@@ -7,17 +7,10 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from pyro_drpm.ops.exchanges import permute_by_draw
+from pyro_drpm.ops.drawn_partition import partition_by_draw
 
 COUNTS = [[3, 2, 2], [0, 4, 3], [2, 0, 5], [7, 0, 0], [1, 1, 5], [6, 0, 1], [1, 5, 1]]
-
-
-def alpha_of(counts: list[int]) -> Tensor:
-    subset = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    return F.one_hot(subset, len(counts)).T.double()
 
 
 def gumbel_cdf(x: float) -> float:
@@ -29,7 +22,7 @@ def gumbel_cdf(x: float) -> float:
 def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element: int) -> None:
     torch.manual_seed(0)
     n, num_subsets = sum(counts), len(counts)
-    alpha, size = alpha_of(counts), n * num_subsets
+    size = n * num_subsets
     matrix, vector = torch.randn(size, size).double(), torch.randn(size).double()
     log_s = torch.randn(n, dtype=torch.float64, requires_grad=True)
     scores = log_s.detach() + torch.randn(n, dtype=torch.float64)
@@ -43,7 +36,7 @@ def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element:
         inside = low + 1 if high == math.inf else high - 1 if low == -math.inf else (low + high) / 2
         drawn = scores.clone()
         drawn[element] = inside
-        Y = permute_by_draw(alpha, drawn, log_s)
+        Y = partition_by_draw(log_s, None, torch.tensor(counts), drawn)
         flat = Y.flatten()
         value = flat @ matrix @ flat + flat @ vector
         (grad,) = torch.autograd.grad(value, log_s)
@@ -55,23 +48,11 @@ def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element:
     assert estimate == pytest.approx(exact, rel=1e-9, abs=1e-10)
 
 
-def test_value_is_the_gather_and_alpha_gets_its_gradient() -> None:
-    torch.manual_seed(0)
-    alpha = alpha_of([2, 3]).requires_grad_()
-    scores = torch.randn(4, 5, dtype=torch.float64)
-    weights = torch.randn(4, 2, 5, dtype=torch.float64)
-    Y = permute_by_draw(alpha.expand(4, 2, 5), scores, torch.zeros(4, 5, dtype=torch.float64))
-    permutation = F.one_hot(scores.argsort(descending=True), 5).double()
-    torch.testing.assert_close(Y, alpha @ permutation, rtol=0, atol=0)
-    (grad,) = torch.autograd.grad((Y * weights).sum(), alpha)
-    torch.testing.assert_close(grad, (weights @ permutation.mT).sum(0))
-
-
 @pytest.mark.parametrize("gap", [0.0, 1e-300, 1e-12, 1.0, 2000.0])
 def test_gradients_stay_finite_at_any_distance(gap: float) -> None:
     scores = torch.tensor([2 * gap, gap, 0.0], dtype=torch.float64)
     for log_s in (scores.clone(), torch.zeros(3, dtype=torch.float64), -scores):
         log_s = log_s.requires_grad_()
-        Y = permute_by_draw(torch.eye(3, dtype=torch.float64), scores, log_s)
+        Y = partition_by_draw(log_s, None, torch.ones(3, dtype=torch.long), scores)
         (grad,) = torch.autograd.grad((Y * torch.randn(3, 3)).sum(), log_s)
         assert grad.isfinite().all()
