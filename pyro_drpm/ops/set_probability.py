@@ -35,6 +35,7 @@ from torch import Tensor
 from pyro_drpm.ops.clocks import Rings, log_hit, log_hit_slope
 from pyro_drpm.ops.interpolation import interpolated
 from pyro_drpm.ops.labels import subset_of_each
+from pyro_drpm.ops.log_rest import log_rest as log_of_rest
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["log_set_probability"]
@@ -61,8 +62,6 @@ _LEAST_STRETCH = 1e-3
 _STRIP = math.pi / 2
 # Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
 _CHUNK = 1 << 16
-# exp() of more than this would overflow in float32 gradients.
-_MAX_LOG = 80.0
 _TINY = 1e-300
 
 
@@ -85,33 +84,18 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     log_s, Y = log_s.expand(*batch_shape, -1), Y.expand(*batch_shape, -1, -1)
     if Y.shape[-2] == 1:  # certain, with gradients of zero
         return 0.0 * (log_s * Y.squeeze(-2)).sum(-1).double()
-    log_rest = _log_rest(log_s.double(), Y.double())
-    # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
-    active = (Y[..., :-1, :].sum(-1) > 0) & log_rest.isfinite()
-    log_rest = torch.where(active, log_rest, 0.0)
     # Of two subsets only the first has an integral: all elements meet its nodes without looking up
     # whose they meet.
     subset = subset_of_each(Y) if hard and Y.shape[-2] > 2 else None
+    log_rest = log_of_rest(log_s, Y, subset)
+    # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
+    active = (Y[..., :-1, :].sum(-1) > 0) & log_rest.isfinite()
+    log_rest = torch.where(active, log_rest, 0.0)
     with torch.no_grad():
         members = _members(log_s, Y, subset)
         v, log_step = _nodes(members, log_rest, quadrature)
     log_integral = _LogSumIntegrand.apply(log_s, Y, log_rest, v, log_step, subset)
     return torch.where(active, log_integral, 0.0).sum(-1)
-
-
-def _log_rest(log_s: Tensor, Y: Tensor) -> Tensor:
-    """``log R_k``, shape ``(*batch, K - 1)``; ``-inf`` where the rest is empty."""
-    later = Y[..., 1:, :].flip(-2).cumsum(-2).flip(-2)
-    log_s = log_s.unsqueeze(-2)
-    present = later.detach() > 0
-    top = log_s.detach().masked_fill(~present, -math.inf).amax(-1, keepdim=True)
-    top = torch.where(top.isfinite(), top, 0.0)
-    # Absent elements above the top count in the gradient alone, up to the bound.
-    weight = (log_s - top).clamp(max=_MAX_LOG).exp() * later
-    total = weight.sum(-1)
-    empty = ~present.any(-1)
-    log_total = torch.where(empty, 1.0, total).log()
-    return torch.where(empty, -math.inf, log_total + top.squeeze(-1))
 
 
 class _LogSumIntegrand(torch.autograd.Function):

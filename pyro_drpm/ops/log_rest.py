@@ -1,0 +1,108 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""Logarithms of what is left over, ``R_k``, the sum of the scores behind each subset.
+
+Where every element is in one subset, each is looked at once. With :math:`g_k` the gradient of
+:math:`\log R_k`,
+
+.. math::
+    \frac{\partial}{\partial y_{li}} = \sum_{k < l} g_k \frac{s_i}{R_k}
+    = \frac{s_i}{R_{l-1}} \, c_l, \qquad
+    c_l = \sum_{k < l} g_k \frac{R_{l-1}}{R_k},
+
+where no ratio of two :math:`R` exceeds 1; :math:`\log s_i` has the gradient of its own subset.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["log_rest"]
+
+# exp() of more than this would overflow in float32 gradients: what elements above the rest that
+# they are no part of would add to it counts up to there.
+_MAX_LOG = 80.0
+# Instead of the logarithm of an empty rest, which has no gradient; greater than any other.
+_NONE = 1e300
+
+
+def log_rest(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
+    """``log R_k`` for all subsets but the last.
+
+    Args:
+        log_s: Log-scores, shape ``(*batch, n)``.
+        Y: Partition matrix, shape ``(*batch, K, n)``, entries in [0, 1].
+        subset: The subset of each element if the columns of ``Y`` are one-hot, shape
+            ``(*batch, n)``; else none, which takes ``K`` times as long.
+
+    Returns:
+        Shape ``(*batch, K - 1)``, float64; ``-inf`` where the rest is empty. Any number of times
+        differentiable.
+    """
+    if subset is None:
+        return _of_matrix(log_s, Y)
+    result: Tensor = _OfSubsets.apply(log_s, Y, subset)
+    return result
+
+
+def _of_matrix(log_s: Tensor, Y: Tensor) -> Tensor:
+    later = Y.double()[..., 1:, :].flip(-2).cumsum(-2).flip(-2)
+    log_s = log_s.double().unsqueeze(-2)
+    present = later.detach() > 0
+    top = log_s.detach().masked_fill(~present, -math.inf).amax(-1, keepdim=True)
+    top = torch.where(top.isfinite(), top, 0.0)
+    weight = (log_s - top).clamp(max=_MAX_LOG).exp() * later
+    total = weight.sum(-1)
+    empty = ~present.any(-1)
+    log_total = torch.where(empty, 1.0, total).log()
+    return torch.where(empty, -math.inf, log_total + top.squeeze(-1))
+
+
+class _OfSubsets(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_s: Tensor, Y: Tensor, subset: Tensor) -> Tensor:
+        scores = log_s.double()
+        top = scores.new_full(Y.shape[:-1], -math.inf).scatter_reduce_(-1, subset, scores, "amax")
+        top = torch.where(top.isfinite(), top, 0.0)
+        weight = (scores - top.gather(-1, subset)).exp()
+        total = torch.zeros_like(top).scatter_add_(-1, subset, weight)
+        log_total = (total.log() + top)[..., 1:]
+        result = log_total.flip(-1).logcumsumexp(-1).flip(-1)
+        ctx.save_for_backward(log_s, Y, subset, result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        log_s, Y, subset, result = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a derivative of the derivative is wanted
+            return *_gradient_of_matrix(log_s, Y, grads[0]), None
+        # From here on, subset l comes at place l - 1, and the first has no part in anything.
+        log_rest = torch.where(result.isfinite(), result, _NONE).cummin(-1).values
+        ratio = (log_rest.unsqueeze(-1) - log_rest.unsqueeze(-2)).exp().tril()
+        c = (ratio @ grads[0].unsqueeze(-1)).squeeze(-1)
+        grad_s = grad_Y = None
+        if ctx.needs_input_grad[0]:
+            log_rest_of_own, c_of_own = (
+                F.pad(x, (1, 0), value=value).gather(-1, subset)
+                for x, value in ((log_rest, _NONE), (c, 0.0))
+            )
+            grad_s = ((log_s - log_rest_of_own).exp() * c_of_own).to(log_s.dtype)
+        if ctx.needs_input_grad[1]:
+            log_share = (log_s.unsqueeze(-2) - log_rest.unsqueeze(-1)).clamp_(max=_MAX_LOG)
+            grad_Y = F.pad((log_share.exp_() * c.unsqueeze(-1)).to(Y.dtype), (0, 0, 1, 0))
+        return grad_s, grad_Y, None
+
+
+def _gradient_of_matrix(
+    log_s: Tensor, Y: Tensor, grad: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    wanted = [x for x in (log_s, Y) if x.requires_grad]
+    found = iter(torch.autograd.grad(_of_matrix(log_s, Y), wanted, grad, create_graph=True))
+    grad_s = next(found) if log_s.requires_grad else None
+    return grad_s, next(found) if Y.requires_grad else None
