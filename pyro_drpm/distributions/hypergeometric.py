@@ -158,11 +158,14 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         law = self._known_law()
         if law is None:
             law = size_law(self._log_omega, self._capacities, self.total_count)
-            self._cache.clear()
-            self._cache[_version(self._log_omega)] = law
+            if not torch.compiler.is_compiling():
+                self._cache.clear()
+                self._cache[_version(self._log_omega)] = law
         return law
 
     def _known_law(self) -> SizeLaw | None:
+        if torch.compiler.is_compiling():  # what changes in place is not known before it runs
+            return None
         law = self._cache.get(_version(self._log_omega))
         wants_grad = torch.is_grad_enabled() and self._log_omega.requires_grad
         return None if law is None or (wants_grad and not law.mass.requires_grad) else law

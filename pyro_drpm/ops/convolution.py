@@ -128,15 +128,12 @@ def _by_products(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:
     windows = padded.unfold(-1, length, 1)  # (*batch, width, length), a view
     kernel = kernel.flip(-1).unsqueeze(-2)
     step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
-    products = x.new_empty(*x.shape[:-1], step, length)  # new memory is slow memory
     sums = []
     for start in range(0, width, step):
         stop = min(start + step, width)
         # The rest of the windows is padding.
         inside = slice(max(0, before - stop + 1), max(0, min(length, before + size - start)))
-        part = products[..., : stop - start, inside]
-        torch.mul(windows[..., start:stop, inside], kernel[..., inside], out=part)
-        sums.append(part.sum(-1))
+        sums.append((windows[..., start:stop, inside] * kernel[..., inside]).sum(-1))
     return torch.cat(sums, -1)
 
 
