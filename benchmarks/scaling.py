@@ -268,23 +268,27 @@ def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
 
 
 def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
-    """Draw time and memory of every line against n."""
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(1, 2)
-    for line, group in itertools.groupby(results, key=lambda result: result[0][:-1]):
-        costs = list(group)
-        operation, _, dtype, num_subsets, samples = line
+    """Draw time and memory of every operation against n, a row for each dtype, K and L."""
+    rows = list(dict.fromkeys((case.dtype, case.num_subsets, case.samples) for case, _ in results))
+    figure = Figure(figsize=(14, 4 * len(rows)), layout="constrained")
+    for row, panels in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
+        here = [result for result in results if result[0][2:5] == row]
         for axes, column in zip(panels, Cost._fields, strict=True):
-            label = f"{operation}, {dtype}, K={num_subsets}, L={samples}"
-            growth = slope(costs, column)
-            label += "" if math.isnan(growth) else f": $n^{{{growth:.2f}}}$"
-            # Memory that did not grow has no place on a logarithmic axis.
-            points = [(case.n, getattr(cost, column) or nan) for case, cost in costs]
-            axes.loglog(*zip(*points, strict=True), marker="o", label=label)
-            axes.set(xlabel="n", ylabel=column)
-    for axes in panels:
-        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
-    figure.savefig(path, dpi=120)
+            _draw_row(axes, here, column)
+            dtype, num_subsets, samples = row
+            axes.set(title=f"{dtype}, K = {num_subsets}, L = {samples}", xlabel="n", ylabel=column)
+    figure.savefig(path, dpi=80)
+
+
+def _draw_row(axes: Axes, results: Sequence[tuple[Case, Cost]], column: str) -> None:
+    for operation, group in itertools.groupby(results, key=lambda result: result[0].operation):
+        costs = list(group)
+        growth = slope(costs, column)
+        label = operation + ("" if math.isnan(growth) else f": $n^{{{growth:.2f}}}$")
+        # Memory that did not grow has no place on a logarithmic axis.
+        points = [(case.n, getattr(cost, column) or nan) for case, cost in costs]
+        axes.loglog(*zip(*points, strict=True), marker="o", label=label)
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def main() -> None:
