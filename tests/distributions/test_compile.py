@@ -8,8 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+
+
+@pytest.fixture(autouse=True)
+def _validation_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler switches off the validation of all distributions, for good."""
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
 
 
 def partition(log_omega: Tensor, log_s: Tensor) -> Tensor:
