@@ -269,18 +269,20 @@ def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
 
 def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
     """Draw time and memory of every operation against n, a row for each dtype, K and L."""
-    rows = list(dict.fromkeys((case.dtype, case.num_subsets, case.samples) for case, _ in results))
+    rows: dict[tuple[str, int, int], list[tuple[Case, Cost]]] = {}
+    for case, cost in results:
+        key = case.dtype, case.num_subsets, case.samples
+        rows.setdefault(key, []).append((case, cost))
     figure = Figure(figsize=(14, 4 * len(rows)), layout="constrained")
-    for row, panels in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
-        here = [result for result in results if result[0][2:5] == row]
-        for axes, column in zip(panels, Cost._fields, strict=True):
-            _draw_row(axes, here, column)
-            dtype, num_subsets, samples = row
+    panels = figure.subplots(len(rows), 2, squeeze=False)
+    for row, ((dtype, num_subsets, samples), of_row) in zip(panels, rows.items(), strict=True):
+        for axes, column in zip(row, Cost._fields, strict=True):
+            _draw_panel(axes, of_row, column)
             axes.set(title=f"{dtype}, K = {num_subsets}, L = {samples}", xlabel="n", ylabel=column)
     figure.savefig(path, dpi=80)
 
 
-def _draw_row(axes: Axes, results: Sequence[tuple[Case, Cost]], column: str) -> None:
+def _draw_panel(axes: Axes, results: Sequence[tuple[Case, Cost]], column: str) -> None:
     for operation, group in itertools.groupby(results, key=lambda result: result[0].operation):
         costs = list(group)
         growth = slope(costs, column)

@@ -199,11 +199,8 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         """Counts with straight-through gradients, shape ``(*sample, *batch, K)``."""
         counts = self.sample_counts(sample_shape)
         value = counts.to(self._log_omega.dtype)
-        if counts.shape[-1] > 1 and torch.is_grad_enabled() and self.law.mass.requires_grad:
-            up, down = boundary_moves(self.law, counts)
-            boundary = F.pad((up + down).to(value.dtype), (1, 1))
-            value = value + boundary.diff(dim=-1)
-        return value
+        moves = boundary_moves(self.law, counts).sum(0).to(value.dtype)
+        return value + F.pad(moves, (1, 1)).diff(dim=-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts without gradients, shape ``(*sample, *batch, K)``."""

@@ -46,6 +46,8 @@ def boundary_moves(law: SizeLaw, counts: Tensor) -> Tensor:
     Returns:
         Upward and downward moves, shape ``(2, *sample, *batch, K - 1)``. Once differentiable.
     """
+    if counts.shape[-1] == 1:  # no boundary
+        return law.mass.new_zeros(2, *counts.shape[:-1], 0)
     return _moves(law.mass, law.rest, counts, law)
 
 
@@ -88,6 +90,7 @@ def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tens
     up, down = (flow / (2 * drawn.here * drawn.total) for flow in (up, down))
     everywhere = up * drawn.above + down * drawn.reach
     grad_joint = above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
+    # What reaches a count includes the drawn one.
     grad_joint.scatter_add_(-1, place, down.unsqueeze(-1))
     grad_later = torch.zeros_like(later)
     grad_later.scatter_add_(-1, index[..., 1:-1], grad_joint * mass)

@@ -39,21 +39,17 @@ def drawn_partition(law: SizeLaw, counts: Tensor, scores: Tensor, log_s: Tensor)
     Returns:
         Entries 0 and 1, shape ``(*batch, K, n)``.
     """
-    movable = torch.is_grad_enabled() and law.mass.requires_grad and counts.shape[-1] > 1
-    moves = boundary_moves(law, counts) if movable else None
-    return partition_by_draw(log_s, moves, counts, scores)
+    return partition_by_draw(log_s, boundary_moves(law, counts), counts, scores)
 
 
 @overridable
-def partition_by_draw(
-    log_s: Tensor, moves: Tensor | None, counts: Tensor, scores: Tensor
-) -> Tensor:
+def partition_by_draw(log_s: Tensor, moves: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
     """The same with gradients for the moves of the boundaries.
 
     Args:
         log_s: Shape ``(*batch, n)``.
         moves: Those of :func:`~pyro_drpm.ops.boundary_moves.boundary_moves`, upwards and downwards,
-            of the shape ``(2, *batch, K - 1)`` that belongs to ``counts``; none for fixed sizes.
+            of the shape ``(2, *batch, K - 1)`` that belongs to ``counts``.
         counts: Integers that add up to ``n``, shape ``(*batch, K)`` or broadcastable with it.
         scores: ``log_s`` plus standard Gumbel noise, shape ``(*batch, n)``, float64; not
             differentiated.
@@ -67,9 +63,7 @@ def partition_by_draw(
 
 class _PartitionByDraw(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, log_s: Tensor, moves: Tensor | None, counts: Tensor, scores: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, log_s: Tensor, moves: Tensor, counts: Tensor, scores: Tensor) -> Tensor:
         ordered, order = scores.sort(dim=-1, descending=True, stable=True)
         subset = _subset_of_each_rank(counts, order.shape[-1]).expand(order.shape)
         ctx.save_for_backward(log_s, moves, counts, subset, ordered, order)

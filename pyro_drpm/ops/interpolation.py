@@ -36,7 +36,8 @@ def interpolated(
 
     The interval is that between the least and the largest point of each row, the error of the order
     of the precision of the dtype. On a GPU, where it would have to wait for that interval and
-    has no time to gain, the function is evaluated at all points.
+    has no time to gain, and in a compiled graph, which does not know it, the function is evaluated
+    at all points.
 
     Args:
         function: From shape ``(*batch, m)`` to ``(*any, m, c)``; ``batch`` and ``any`` broadcast.
@@ -53,8 +54,8 @@ def interpolated(
         >>> torch.allclose(result[:, 0], x.exp())
         True
     """
-    waits = points.device.type != "cpu" or torch.compiler.is_compiling()
-    if waits or not points.numel():
+    unknown = points.device.type != "cpu" or torch.compiler.is_compiling()
+    if unknown or not points.numel():
         return function(points)
     points = _without_repeats(points)
     low, high = points.aminmax(dim=-1, keepdim=True)

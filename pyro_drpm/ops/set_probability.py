@@ -35,7 +35,7 @@ from torch import Tensor
 from pyro_drpm.ops.clocks import Rings, log_hit, log_hit_slope
 from pyro_drpm.ops.interpolation import interpolated
 from pyro_drpm.ops.labels import subset_of_each
-from pyro_drpm.ops.log_rest import log_rest as log_of_rest
+from pyro_drpm.ops.log_rests import log_rests
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["log_set_probability"]
@@ -87,7 +87,7 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     # Of two subsets only the first has an integral: all elements meet its nodes without looking up
     # whose they meet.
     subset = subset_of_each(Y) if hard and Y.shape[-2] > 2 else None
-    log_rest = log_of_rest(log_s, Y, subset)
+    log_rest = log_rests(log_s, Y, subset)
     # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
     active = (Y[..., :-1, :].sum(-1) > 0) & log_rest.isfinite()
     log_rest = torch.where(active, log_rest, 0.0)

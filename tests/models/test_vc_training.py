@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from models.vc import cli, experiment
 from models.vc.baselines import OwnOptimizerVaDETraining
@@ -29,7 +28,7 @@ from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
 from models.vc.information import InformationTraining
 from models.vc.neighbors import NeighborPretraining
-from models.vc.pretrain import ContrastivePretraining, balance_loss, contrastive_loss
+from models.vc.pretrain import ContrastivePretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from tests.models.training_checks import (
     Killed,
@@ -380,28 +379,6 @@ def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixtur
         p.dataset: p.epochs for p in PRESETS.values() if p.preset == "default"
     }
     assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of both VaDEs.", defaults)
-
-
-def test_contrastive_loss_is_its_definition() -> None:
-    torch.manual_seed(0)
-    first, second = torch.randn(3, 4), torch.randn(3, 4)
-    views = [*first, *second]
-
-    def cosine(a: Tensor, b: Tensor) -> float:
-        return float(a @ b / (a.norm() * b.norm()))
-
-    losses = []
-    for i, anchor in enumerate(views):
-        weights = [math.exp(cosine(anchor, other) / 0.5) for other in views]
-        losses.append(-math.log(weights[(i + 3) % 6] / (sum(weights) - weights[i])))
-    expected = torch.tensor(sum(losses) / 6)
-    torch.testing.assert_close(contrastive_loss(first, second, 0.5), expected)
-
-
-def test_balance_loss_is_zero_for_equal_clusters_and_largest_for_one() -> None:
-    assert float(balance_loss(torch.eye(4))) == pytest.approx(0, abs=1e-6)
-    collapsed = torch.eye(4)[torch.zeros(9, dtype=torch.long)]
-    assert float(balance_loss(collapsed)) == pytest.approx(math.log(4))
 
 
 def test_vade_decays_its_learning_rate(finished: Path) -> None:

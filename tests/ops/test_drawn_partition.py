@@ -13,6 +13,10 @@ N = 6
 COUNTS = [[2, 3, 1], [0, 6, 0], [6, 0, 0], [0, 0, 6], [3, 0, 3], [1, 4, 1]]
 
 
+def no_moves(counts: Tensor) -> Tensor:
+    return torch.zeros(2, *counts.shape[:-1], counts.shape[-1] - 1, dtype=torch.float64)
+
+
 def partition(counts: list[int], scores: Tensor) -> Tensor:
     """The element of each rank in the subset whose ranks it is among."""
     Y = torch.zeros(len(counts), N, dtype=torch.float64)
@@ -29,7 +33,8 @@ def partition(counts: list[int], scores: Tensor) -> Tensor:
 def test_the_first_ranks_are_the_first_subset(counts: list[int], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     scores = torch.randn(4, N, dtype=torch.float64)
-    Y = partition_by_draw(scores.to(dtype), None, torch.tensor(counts), scores)
+    sizes = torch.tensor(counts)
+    Y = partition_by_draw(scores.to(dtype), no_moves(sizes), sizes, scores)
     assert Y.dtype == dtype
     expected = torch.stack([partition(counts, row) for row in scores])
     torch.testing.assert_close(Y.double(), expected, rtol=0, atol=0)
@@ -38,7 +43,7 @@ def test_the_first_ranks_are_the_first_subset(counts: list[int], dtype: torch.dt
 def test_counts_of_each_draw() -> None:
     torch.manual_seed(0)
     scores, counts = torch.randn(len(COUNTS), N, dtype=torch.float64), torch.tensor(COUNTS)
-    Y = partition_by_draw(scores, None, counts, scores)
+    Y = partition_by_draw(scores, no_moves(counts), counts, scores)
     expected = [partition(row, s) for row, s in zip(COUNTS, scores, strict=True)]
     torch.testing.assert_close(Y, torch.stack(expected), rtol=0, atol=0)
 
@@ -47,11 +52,12 @@ def test_counts_of_each_draw() -> None:
 def test_moves_have_the_gradient_of_what_one_more_step_changes(counts: list[int]) -> None:
     torch.manual_seed(0)
     scores, weights = torch.randn(N, dtype=torch.float64), torch.randn(3, N, dtype=torch.float64)
-    moves = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
-    Y = partition_by_draw(scores, moves, torch.tensor(counts), scores)
+    sizes = torch.tensor(counts)
+    moves = no_moves(sizes).requires_grad_()
+    Y = partition_by_draw(scores, moves, sizes, scores)
     (grad,) = torch.autograd.grad((Y * weights).sum(), moves)
     order = scores.argsort(descending=True)
-    for k, boundary in enumerate(torch.tensor(counts).cumsum(0)[:-1].tolist()):
+    for k, boundary in enumerate(sizes.cumsum(0)[:-1].tolist()):
         for direction, rank in enumerate((boundary, boundary - 1)):
             expected = 0.0
             if 0 <= rank < N:  # its element comes into the first k subsets, out of the next
@@ -66,8 +72,7 @@ def test_moves_of_common_counts_add_up_over_draws() -> None:
     weights = torch.randn(5, 1, 3, N, dtype=torch.float64)
 
     def gradient(counts: Tensor) -> Tensor:
-        shape = (2, *counts.shape[:-1], 2)
-        moves = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+        moves = no_moves(counts).requires_grad_()
         Y = partition_by_draw(scores, moves, counts, scores)
         return torch.autograd.grad((Y * weights).sum(), moves)[0]
 

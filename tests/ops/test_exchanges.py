@@ -22,7 +22,7 @@ def gumbel_cdf(x: float) -> float:
 def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element: int) -> None:
     torch.manual_seed(0)
     n, num_subsets = sum(counts), len(counts)
-    size = n * num_subsets
+    sizes, size = torch.tensor(counts), n * num_subsets
     matrix, vector = torch.randn(size, size).double(), torch.randn(size).double()
     log_s = torch.randn(n, dtype=torch.float64, requires_grad=True)
     scores = log_s.detach() + torch.randn(n, dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element:
         inside = low + 1 if high == math.inf else high - 1 if low == -math.inf else (low + high) / 2
         drawn = scores.clone()
         drawn[element] = inside
-        Y = partition_by_draw(log_s, None, torch.tensor(counts), drawn)
+        Y = partition_by_draw(log_s, torch.zeros(2, num_subsets - 1), sizes, drawn)
         flat = Y.flatten()
         value = flat @ matrix @ flat + flat @ vector
         (grad,) = torch.autograd.grad(value, log_s)
@@ -53,6 +53,6 @@ def test_gradients_stay_finite_at_any_distance(gap: float) -> None:
     scores = torch.tensor([2 * gap, gap, 0.0], dtype=torch.float64)
     for log_s in (scores.clone(), torch.zeros(3, dtype=torch.float64), -scores):
         log_s = log_s.requires_grad_()
-        Y = partition_by_draw(log_s, None, torch.ones(3, dtype=torch.long), scores)
+        Y = partition_by_draw(log_s, torch.zeros(2, 2), torch.ones(3, dtype=torch.long), scores)
         (grad,) = torch.autograd.grad((Y * torch.randn(3, 3)).sum(), log_s)
         assert grad.isfinite().all()

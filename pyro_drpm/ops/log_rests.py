@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["log_rest"]
+__all__ = ["log_rests"]
 
 # exp() of more than this would overflow in float32 gradients: what elements above the rest that
 # they are no part of would add to it counts up to there.
@@ -32,7 +32,7 @@ _MAX_LOG = 80.0
 _NONE = 1e300
 
 
-def log_rest(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
+def log_rests(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
     """``log R_k`` for all subsets but the last.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.log_rest import log_rest
+from pyro_drpm.ops.log_rests import log_rests
 
 SUBSETS = [[0, 1, 2, 3, 0, 1], [1, 1, 1, 3, 3, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 1, 2]]
 
@@ -31,7 +31,7 @@ def problem(scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("known", [True, False])
 def test_against_the_sum(known: bool) -> None:
     log_s, Y, subset = problem()
-    result = log_rest(log_s, Y, subset if known else None)
+    result = log_rests(log_s, Y, subset if known else None)
     torch.testing.assert_close(result, plain(log_s, Y), rtol=1e-14, atol=1e-14)
     # An empty rest has no gradient.
     weights = torch.randn(result.shape, dtype=torch.float64) * result.isfinite()
@@ -46,7 +46,7 @@ def test_against_the_sum(known: bool) -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_any_scale(known: bool) -> None:
     log_s, Y, subset = problem(scale=1e4)
-    result = log_rest(log_s, Y, subset if known else None)
+    result = log_rests(log_s, Y, subset if known else None)
     for row, of_row, values in zip(subset, result, log_s, strict=True):
         for k, value in enumerate(of_row.tolist()):
             rest = values[row > k].tolist()  # the largest outweighs all others
@@ -60,4 +60,4 @@ def test_second_derivatives() -> None:
     log_s, Y, subset = problem()
     rows = slice(0, 1)  # the rest is never empty
     inputs = tuple(x[rows].detach().requires_grad_() for x in (log_s, Y))
-    assert torch.autograd.gradgradcheck(lambda a, y: log_rest(a, y, subset[rows]), inputs)
+    assert torch.autograd.gradgradcheck(lambda a, y: log_rests(a, y, subset[rows]), inputs)
