@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
 
-__all__ = ["convolve", "convolve_values", "correlate", "fast_correlate"]
+__all__ = ["conjugate_spectrum", "convolve", "convolve_values", "correlate", "fast_correlate"]
 
 # Up to this length of the shorter sequence, products are summed one by one.
 _SHORT = 384
-# Products that are held at a time then, few enough to stay in a processor's cache.
-_CHUNK = 1 << 16
+# Products that are held at a time then.
+_CHUNK = 1 << 19
 
 
 @overridable
@@ -75,32 +75,45 @@ def correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     return convolve(a, b.flip(-1), b.shape[-1] - 1 - first, width)
 
 
-def fast_correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+def conjugate_spectrum(b: Tensor, width: int) -> Tensor:
+    """Fourier transform of sequences, long enough to correlate others of a width with them.
+
+    Args:
+        b: Shape ``(*batch, q)``.
+        width: Length of the other sequences.
+
+    Returns:
+        Complex, one more than half the length of the transform.
+    """
+    return torch.fft.rfft(b, n=_smooth(width + b.shape[-1] - 1)).conj()
+
+
+def fast_correlate(a: Tensor, spectrum: Tensor, first: int) -> Tensor:
     """What :func:`correlate` gives, by a Fourier transform: terms far below the largest are noise.
 
     Args:
         a: Shape ``(*batch, p)``.
-        b: Shape ``(*batch, q)``, batch shapes broadcast.
+        spectrum: The :func:`conjugate_spectrum` of ``b`` for sequences of length ``p``; batch
+            shapes broadcast.
         first: As for the convolution, from 0 to ``q - 1``.
-        width: Number of entries that are wanted, at most ``p``.
 
     Returns:
-        Shape ``(*batch, width)``.
+        Shape ``(*batch, p)``.
 
     Example:
         >>> a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0])
-        >>> fast_correlate(a, b, 0, 3).round(decimals=4)
+        >>> fast_correlate(a, conjugate_spectrum(b, 3), 0).round(decimals=4)
         tensor([3., 5., 3.])
     """
-    length = _smooth(a.shape[-1] + b.shape[-1] - 1)
-    spectrum = torch.fft.rfft(a, n=length) * torch.fft.rfft(b, n=length).conj()
-    return torch.fft.irfft(spectrum, n=length).roll(first, -1)[..., :width]
+    length = 2 * (spectrum.shape[-1] - 1)
+    product = torch.fft.rfft(a, n=length) * spectrum
+    return torch.fft.irfft(product, n=length).roll(first, -1)[..., : a.shape[-1]]
 
 
 def _smooth(least: int) -> int:
-    """The smallest ``2^i 3^j``, a fast length of Fourier transforms, that is not below a number."""
+    """The smallest even ``2^i 3^j``, a fast length for transforms, that is not below a number."""
     powers = [3**j for j in range(math.ceil(math.log(least, 3)) + 1)]
-    return min(p << max(0, math.ceil(math.log2(least / p))) for p in powers)
+    return min(p << max(1, math.ceil(math.log2(least / p))) for p in powers)
 
 
 class _Convolution(torch.autograd.Function):

@@ -22,9 +22,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.convolution import convolve_values, fast_correlate
+from pyro_drpm.ops.convolution import conjugate_spectrum, convolve_values, fast_correlate
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["partial_sums"]
@@ -64,17 +65,17 @@ class _PartialSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         mass, rest, mass_start = ctx.saved_tensors
-        width = mass.shape[-1]
+        num_counts, width = mass.shape[-2:]
+        spectra = conjugate_spectrum(mass, width).unbind(-2)
+        received = list(grads[0].unbind(-2))
+        passed_on = [torch.zeros_like(received[0])] * num_counts
+        for k in range(1, num_counts - 1):
+            passed_on[k] = fast_correlate(received[k], spectra[k], ctx.offset)
+            received[k + 1] = received[k + 1] + passed_on[k]
         place = torch.arange(width, device=mass.device).to(mass)
-        grad, passed_on = [torch.zeros_like(rest[..., 0, 0])], torch.zeros_like(rest[..., 0, :])
-        for k in range(1, mass.shape[-2]):
-            received = grads[0][..., k, :] + passed_on
-            flow = received * rest[..., k, :]
-            if k + 1 == mass.shape[-2]:
-                of_k = flow * (place + mass_start[..., k, None])
-            else:
-                passed_on = fast_correlate(received, mass[..., k, :], ctx.offset, width)
-                of_k = flow * (place + mass_start[..., k, None] + ctx.offset)
-                of_k = of_k - passed_on * rest[..., k + 1, :] * place
-            grad.append(of_k.sum(-1))
-        return torch.stack(grad, -1), None, None, None
+        # The law of the last count is that of the sum of it and none.
+        is_sum = torch.arange(num_counts, device=mass.device) < num_counts - 1
+        start = (mass_start + ctx.offset * is_sum).unsqueeze(-1)
+        of_sums = torch.stack(received, -2) * rest * (place + start)
+        of_later = torch.stack(passed_on, -2) * F.pad(rest[..., 1:, :], (0, 0, 0, 1)) * place
+        return (of_sums - of_later).sum(-1), None, None, None

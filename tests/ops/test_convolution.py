@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyro_drpm.ops import convolution
-from pyro_drpm.ops.convolution import convolve, correlate, fast_correlate
+from pyro_drpm.ops.convolution import conjugate_spectrum, convolve, correlate, fast_correlate
 
 
 @pytest.fixture(autouse=True, params=["products", "blocks"])
@@ -70,9 +70,14 @@ def test_derivatives(first: int, width: int) -> None:
     assert torch.autograd.gradgradcheck(part, (a, b))
 
 
-@pytest.mark.parametrize("function", [correlate, fast_correlate])
+def by_transform(a: torch.Tensor, b: torch.Tensor, first: int, width: int) -> torch.Tensor:
+    return fast_correlate(a, conjugate_spectrum(b, a.shape[-1]), first)[..., :width]
+
+
+@pytest.mark.parametrize("function", [correlate, by_transform])
 @pytest.mark.parametrize(
-    ("p", "q", "first", "width"), [(5, 5, 0, 5), (9, 9, 4, 9), (7, 3, 2, 4), (130, 40, 39, 130)]
+    ("p", "q", "first", "width"),
+    [(1, 1, 0, 1), (2, 2, 1, 2), (5, 5, 0, 5), (9, 9, 4, 9), (7, 3, 2, 4), (130, 40, 39, 130)],
 )
 def test_correlations(
     function: Callable[..., torch.Tensor], p: int, q: int, first: int, width: int
