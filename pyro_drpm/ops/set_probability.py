@@ -61,7 +61,7 @@ _LEAST_STRETCH = 1e-3
 # All terms are analytic functions of log-rates with imaginary parts below this.
 _STRIP = math.pi / 2
 # Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 _TINY = 1e-300
 
 
