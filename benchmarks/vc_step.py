@@ -3,9 +3,11 @@
 
 """Share of the random partition in a training step of DRPM-VC at its settings for MNIST.
 
-``python -m benchmarks.vc_step`` compares steps of DRPM-VC with those of VaDE, which has the same
-networks and a categorical variable for each image instead of a partition, and adds what whole
-epochs take: data, logging and progress bar included. Images are random.
+``python -m benchmarks.vc_step`` compares steps of DRPM-VC with those of the same model and networks
+with a categorical variable for each image instead of a partition, and adds what whole epochs take:
+data, logging and progress bar included. Either the heads of the encoder are trained, on frozen
+features, or all layers; originals of the images are encoded as well then, but images are not
+changed. They are random.
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.nn import PyroModule
 from torch import Tensor
 
 from models.cli import training_session
 from models.hardware import Hardware
 from models.stages import ShuffledBatches, Stage
-from models.vc.baselines import VaDEGuide, VaDEModel
-from models.vc.config import PRESETS
+from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
+from models.vc.config import PRESETS, TrainedLayers
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
@@ -37,43 +42,60 @@ NUM_IMAGES, PIXELS = 10_000, (1, 28, 28)
 REPETITIONS = 60
 
 
-def make_training(bound: Bound | None) -> VariationalTraining:
-    """A training of DRPM-VC with a bound of the partition's terms, or of frozen VaDE."""
+class Step(NamedTuple):
+    """A training and the batches of its steps."""
+
+    training: VariationalTraining
+    batches: ShuffledBatches
+
+
+def make_step(bound: Bound | None, layers: TrainedLayers) -> Step:
+    """Steps with a bound of the partition's terms, or without a partition."""
     network = Autoencoder(28 * 28, CONFIG.hidden, CONFIG.latent_dim)
-    network.encoder.hidden.requires_grad_(False)
+    images = torch.rand(NUM_IMAGES, *PIXELS)
+    encoder: torch.nn.Module
+    inputs: tuple[Tensor, ...]
+    if layers == "heads":
+        network.encoder.hidden.requires_grad_(False)
+        encoder, inputs = network.encoder.heads, (torch.rand(NUM_IMAGES, CONFIG.hidden[-1]), images)
+    else:
+        encoder, inputs = network.encoder, (images, images, images)
     priors = ClusterPriors(CONFIG.num_clusters, CONFIG.latent_dim)
     torch.nn.init.normal_(priors.loc)
-    heads, partitions = network.encoder.heads, CONFIG.num_partitions
+    training = VariationalTraining(
+        network, priors, *_objective(network, encoder, priors, bound), CONFIG.learning_rate
+    )
+    return Step(training, ShuffledBatches(inputs, CONFIG.batch_size, drop_last=True))
+
+
+def _objective(
+    network: Autoencoder, encoder: torch.nn.Module, priors: ClusterPriors, bound: Bound | None
+) -> tuple[PyroModule, PyroModule, ELBO]:
+    """Model, guide and loss."""
     if bound is None:
-        return VariationalTraining(
-            network,
-            priors,
-            VaDEModel(network.decoder, priors),
-            VaDEGuide(heads),
-            Trace_ELBO(),
-            CONFIG.learning_rate,
-        )
-    return VariationalTraining(
-        network,
-        priors,
-        DRPMVCModel(network.decoder, priors, partitions),
-        DRPMVCGuide(heads, priors, partitions),
+        model = CategoricalVCModel(network.decoder, priors)
+        return model, CategoricalVCGuide(encoder, priors), TraceMeanField_ELBO()
+    return (
+        DRPMVCModel(network.decoder, priors, CONFIG.num_partitions),
+        DRPMVCGuide(encoder, priors, CONFIG.num_partitions),
         TracePartition_ELBO(bound, delta=CONFIG.delta),
-        CONFIG.learning_rate,
     )
 
 
-def step_seconds(
-    trainings: dict[str, VariationalTraining], batch: tuple[Tensor, ...]
-) -> dict[str, float]:
+def step_seconds(steps: dict[str, Step]) -> dict[str, float]:
     """Median seconds of a step, where the trainings take turns: a machine has its moods."""
-    optimizers = {name: training.configure_optimizers() for name, training in trainings.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in trainings}
+    trainings = {name: step.training for name, step in steps.items()}
+    optimizers = {
+        name: torch.optim.AdamW(p for p in training.parameters() if p.requires_grad)
+        for name, training in trainings.items()
+    }
+    batches = {name: next(iter(step.batches)) for name, step in steps.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPETITIONS):
         for name, training in trainings.items():
             start = time.perf_counter()
             optimizers[name].zero_grad()
-            (training.objective(*batch) / len(batch[0])).backward()
+            (training.objective(*batches[name]) / CONFIG.batch_size).backward()
             optimizers[name].step()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
@@ -91,21 +113,20 @@ def epoch_seconds(training: VariationalTraining, batches: ShuffledBatches) -> fl
 def main() -> None:
     """Prints a table."""
     pyro.set_rng_seed(0)
-    features, images = torch.rand(NUM_IMAGES, CONFIG.hidden[-1]), torch.rand(NUM_IMAGES, *PIXELS)
-    batches = ShuffledBatches((features, images), CONFIG.batch_size, drop_last=True)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, milliseconds per step")
-    print(f"{'':<22}{'step':>8}{'share of partition':>20}{'with data and logging':>24}")
+    print(f"{'':<28}{'step':>8}{'share of partition':>20}{'with data and logging':>24}")
     with training_session(Hardware()), pyro.validation_enabled(False):
-        trainings = {
-            "VaDE": make_training(None),
-            "DRPM-VC, lemma": make_training("lemma"),
-            "DRPM-VC, exact": make_training("exact"),
-        }
-        steps = step_seconds(trainings, next(iter(batches)))
-        for name, training in trainings.items():
-            share = f"{1 - steps['VaDE'] / steps[name]:.0%}"
-            whole = 1e3 * epoch_seconds(training, batches)
-            print(f"{name:<22}{1e3 * steps[name]:>8.1f}{share:>20}{whole:>24.1f}")
+        for layers in get_args(TrainedLayers):
+            steps = {
+                f"categorical, {layers}": make_step(None, layers),
+                f"DRPM-VC, {layers}, lemma": make_step("lemma", layers),
+                f"DRPM-VC, {layers}, exact": make_step("exact", layers),
+            }
+            seconds = step_seconds(steps)
+            for name, step in steps.items():
+                share = f"{1 - seconds[f'categorical, {layers}'] / seconds[name]:.0%}"
+                whole = 1e3 * epoch_seconds(*step)
+                print(f"{name:<28}{1e3 * seconds[name]:>8.1f}{share:>20}{whole:>24.1f}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from models.data import FactorDatasetName, SharedFactors
 from models.jobs import JobSettings
+from models.schedule import Schedule
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
 from models.vae.sharing import Method, SizeInputs
@@ -48,7 +49,7 @@ class Config(JobSettings):
     """Pairs of images of a step."""
     learning_rate: float = 1e-4
     """Learning rate (Adam)."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     """Whether the learning rate falls to 0 over the training."""
     latent_dim: int = 10
     """Dimension of the latent space."""

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from models.data import FactorImages, SharedFactors
+from models.schedule import scheduled
 from models.stages import per_epoch
 from models.vae.config import Config
 from models.vae.model import PairGuide, PairModel
@@ -95,10 +95,4 @@ class PairTraining(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.Adam(self.parameters(), self.learning_rate)
-        if self.schedule == "constant":
-            return optimizer
-        schedule = CosineAnnealingLR(optimizer, self.num_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return scheduled(optimizer, self.schedule, self.num_steps)

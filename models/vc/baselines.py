@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -31,20 +32,23 @@ class VaDEModel(PyroModule):
     Args:
         decoder: Network from latent variables to logits of the pixels.
         priors: The Gaussians and the weights of the clusters.
+        beta: Weight of the divergence between ``q(z | x)`` and the mixture.
     """
 
-    def __init__(self, decoder: nn.Module, priors: ClusterPriors) -> None:
+    def __init__(self, decoder: nn.Module, priors: ClusterPriors, beta: float = 1.0) -> None:
         super().__init__()
         self.decoder = decoder
         self.priors = priors
+        self.beta = beta
 
-    def forward(self, inputs: Tensor, images: Tensor) -> None:
+    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
         """Sample the sites ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
         priors = self.priors
         clusters = dist.Normal(priors.loc, priors.scale).to_event(1)
         mixture = dist.MixtureSameFamily(dist.Categorical(logits=priors.log_weight), clusters)
         with pyro.plate("images", len(images)):
-            z = pyro.sample("z", mixture)
+            with poutine.scale(scale=self.beta):
+                z = pyro.sample("z", mixture)
             # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
             pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
             pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
@@ -55,16 +59,18 @@ class VaDEGuide(PyroModule):
 
     Args:
         encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
+        beta: As in the model.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, beta: float = 1.0) -> None:
         super().__init__()
         self.encoder = encoder
+        self.beta = beta
 
-    def forward(self, inputs: Tensor, images: Tensor) -> None:
+    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
         """Sample the site ``z`` ``(n, l)``."""
         posterior = dist.Normal(*self.encoder(inputs)).to_event(1)
-        with pyro.plate("images", len(images)):
+        with pyro.plate("images", len(images)), poutine.scale(scale=self.beta):
             pyro.sample("z", posterior)
 
 

@@ -12,11 +12,22 @@ from typing import Literal, get_args
 
 from models.data import DatasetName, Split
 from models.jobs import JobSettings
+from models.schedule import Schedule
 from models.vc.model import Gradient, Sizes
 
-__all__ = ["PRESETS", "Config", "Method", "Pretraining"]
+__all__ = ["PRESETS", "Config", "Method", "Pretraining", "TrainedLayers"]
 
-Method = Literal["gmm", "latent-kmeans", "latent-gmm", "vade", "vade-frozen", "drpm"]
+Method = Literal[
+    "gmm",
+    "latent-kmeans",
+    "latent-gmm",
+    "vade",
+    "vade-frozen",
+    "vade-augmented",
+    "categorical",
+    "drpm",
+]
+TrainedLayers = Literal["heads", "all"]
 Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
 
 
@@ -38,7 +49,8 @@ class Config(JobSettings):
     """Images that are clustered for the scores; files of test images are not needed for train."""
     methods: tuple[Method, ...] = get_args(Method)
     """Methods to compare: a mixture of the pixels, k-means and a mixture of the latent means, VaDE
-    as its authors train it and as DRPM-VC is trained, and DRPM-VC."""
+    as its authors train it, on frozen features, and on images that are changed at random, DRPM-VC
+    with a categorical variable for each image instead of its partition, and DRPM-VC."""
 
     pretrainings: tuple[Pretraining, ...] = ("contrastive",)
     """How the autoencoder is pretrained; every method starts from each."""
@@ -66,16 +78,18 @@ class Config(JobSettings):
     """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
     priors: Literal["k-means", "mixture"] = "mixture"
-    """What the priors of DRPM-VC and of both VaDEs start from; the paper takes the mixture."""
+    """What the priors of DRPM-VC and of all VaDEs start from; the paper takes the mixture."""
     epochs: int = 10
-    """Epochs of DRPM-VC and of both VaDEs."""
+    """Epochs of DRPM-VC and of all VaDEs."""
     batch_size: int = 256
-    """Batch size of DRPM-VC and of both VaDEs."""
+    """Batch size of DRPM-VC and of all VaDEs."""
     learning_rate: float = 1e-4
-    """Learning rate of DRPM-VC and of VaDE with frozen layers (AdamW)."""
-    trained_layers: Literal["heads", "all"] = "heads"
-    """What DRPM-VC trains of the encoder: its heads, on features of the frozen hidden layers as in
-    the paper, or all layers, on images that are changed at random."""
+    """Learning rate of DRPM-VC and of VaDE that is trained like it (AdamW)."""
+    schedule: Schedule = "constant"
+    """Whether their learning rate falls to 0 over the training."""
+    trained_layers: TrainedLayers = "all"
+    """What DRPM-VC trains of the encoder: all layers, on images that are changed at random after
+    they were partitioned, or as in the paper its heads, on features of the frozen hidden layers."""
     num_clusters: int = 10
     """Number of clusters."""
     num_partitions: int = 100
@@ -135,6 +149,7 @@ def _as_in_the_paper(config: Config, epochs: int = 1024) -> Config:
         pretrainings=("contrastive",),
         priors="mixture",
         epochs=epochs,
+        trained_layers="heads",
         sizes="sampled",
         gradient="relaxed",
         # The paper sums the errors of a batch.
@@ -168,11 +183,12 @@ _FASHION = dataclasses.replace(
     out=Path("runs/vc/fashion-mnist"),
     latent_dim=20,
     beta=0.1,
+    trained_layers="heads",
 )
 
 PRESETS: dict[str, Config] = {
     "digits": _DIGITS,
-    "mnist": _MNIST,
+    "mnist": dataclasses.replace(_MNIST, beta=10.0, schedule="cosine"),
     "fashion-mnist": _FASHION,
     "digits-paper": _as_in_the_paper(_DIGITS, epochs=_DIGITS.epochs),
     "mnist-paper": _as_in_the_paper(_MNIST),

@@ -13,7 +13,9 @@ import pyro
 import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer.elbo import ELBO
+from pyro.nn import PyroModule
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from models.curves import Curves
 from models.data import ImageData, load_images
 from models.stages import Batches, ShuffledBatches, Stage, derive_seed
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
+from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
@@ -46,7 +49,7 @@ PRETRAINING_STAGES: dict[Pretraining, tuple[str, ...]] = {
     "reconstruction": ("pretrain",),
 }
 """Names of the stages that all others start from."""
-_TRAINED: tuple[Method, ...] = ("vade", "vade-frozen", "drpm")
+_TRAINED: tuple[Method, ...] = ("vade", "vade-frozen", "vade-augmented", "categorical", "drpm")
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
 
@@ -110,6 +113,22 @@ def run_job(config: Config, job: Job) -> tuple[list[Result], Curves]:
     return [Result(job, method, scores[method]) for method in job.methods], experiment.curves
 
 
+class _TrainedLayers(NamedTuple):
+    """What is trained of a network, and on what.
+
+    Attributes:
+        network: Encoder and decoder, a copy of the pretrained ones.
+        encoder: The part of the encoder that is trained.
+        inputs: What it reads of all training images.
+        augment: Random changes of the images, if it reads them.
+    """
+
+    network: Autoencoder
+    encoder: nn.Module
+    inputs: Tensor
+    augment: nn.Module | None
+
+
 class Experiment:
     """Trains all methods for one pretraining and one seed.
 
@@ -147,6 +166,8 @@ class Experiment:
         train = {
             "vade": self.train_vade,
             "vade-frozen": self.train_frozen_vade,
+            "vade-augmented": self.train_augmented_vade,
+            "categorical": self.train_categorical,
             "drpm": self.train_drpm_vc,
         }
         training = train[method](pretrained, priors)
@@ -225,31 +246,60 @@ class Experiment:
     def train_frozen_vade(
         self, pretrained: Autoencoder, priors: ClusterPriors
     ) -> VariationalTraining:
-        """Train VaDE as DRPM-VC is trained: hidden layers of the encoder frozen, AdamW."""
-        network, priors = _frozen_copy(pretrained), copy.deepcopy(priors)
+        """Train VaDE with its own loss as DRPM-VC with frozen hidden layers is trained."""
+        layers, priors = self._heads(pretrained), copy.deepcopy(priors)
+        model, guide = VaDEModel(layers.network.decoder, priors), VaDEGuide(layers.encoder)
+        return self._train_alike("vade-frozen", layers, priors, model, guide, Trace_ELBO())
+
+    def train_augmented_vade(
+        self, pretrained: Autoencoder, priors: ClusterPriors
+    ) -> VariationalTraining:
+        """Train VaDE as DRPM-VC with all layers is, on images that are changed at random."""
+        beta, layers, priors = self.config.beta, self._all_layers(pretrained), copy.deepcopy(priors)
+        model = VaDEModel(layers.network.decoder, priors, beta)
+        guide = VaDEGuide(layers.encoder, beta)
+        return self._train_alike("vade-augmented", layers, priors, model, guide, Trace_ELBO())
+
+    def train_categorical(
+        self, pretrained: Autoencoder, priors: ClusterPriors
+    ) -> VariationalTraining:
+        """Train DRPM-VC without its partition."""
+        beta, layers, priors = self.config.beta, self._layers(pretrained), copy.deepcopy(priors)
+        model = CategoricalVCModel(layers.network.decoder, priors, beta)
+        guide = CategoricalVCGuide(layers.encoder, priors, beta)
+        elbo = TraceMeanField_ELBO()
+        return self._train_alike("categorical", layers, priors, model, guide, elbo)
+
+    def _train_alike(
+        self,
+        stage: str,
+        layers: _TrainedLayers,
+        priors: ClusterPriors,
+        model: PyroModule,
+        guide: PyroModule,
+        elbo: ELBO,
+    ) -> VariationalTraining:
+        """Train as DRPM-VC is trained."""
         training = VariationalTraining(
-            network=network,
+            network=layers.network,
             priors=priors,
-            model=VaDEModel(network.decoder, priors),
-            guide=VaDEGuide(network.encoder.heads),
-            elbo=Trace_ELBO(),
+            model=model,
+            guide=guide,
+            elbo=elbo,
             learning_rate=self.config.learning_rate,
+            schedule=self.config.schedule,
+            augment=layers.augment,
         )
-        images = self.data.train_images
-        features = encode(network.encoder.hidden, images)
-        self._fit_clusters("vade-frozen", training, features, images)
+        self._fit_clusters(stage, training, layers.inputs, self.data.train_images)
         return training
 
     def train_drpm_vc(self, pretrained: Autoencoder, priors: ClusterPriors) -> DRPMVCTraining:
-        """Train DRPM-VC, by default with the hidden layers of the encoder frozen."""
+        """Train DRPM-VC."""
         config = self.config
-        all_layers = config.trained_layers == "all"
-        network = copy.deepcopy(pretrained) if all_layers else _frozen_copy(pretrained)
-        priors = copy.deepcopy(priors)
-        images = self.data.train_images
-        inputs = images if all_layers else encode(network.encoder.hidden, images)
+        layers, priors = self._layers(pretrained), copy.deepcopy(priors)
+        network = layers.network
         guide = DRPMVCGuide(
-            network.encoder if all_layers else network.encoder.heads,
+            layers.encoder,
             priors,
             config.num_partitions,
             config.beta,
@@ -265,15 +315,32 @@ class Experiment:
             guide=guide,
             elbo=TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta),
             learning_rate=config.learning_rate,
+            schedule=config.schedule,
+            augment=layers.augment,
             annealing=ExponentialAnnealing(1.0, 0.5, steps=config.anneal_steps),
             beta=self._beta,
-            augment=self._small_augmentation() if all_layers else None,
             refit_every=config.refit_every,
-            refit_inputs=inputs,
+            refit_inputs=layers.inputs,
             seed=self.job.seed,
         )
-        self._fit_clusters("drpm", training, inputs, images)
+        self._fit_clusters("drpm", training, layers.inputs, self.data.train_images)
         return training
+
+    def _layers(self, pretrained: Autoencoder) -> _TrainedLayers:
+        all_layers = self.config.trained_layers == "all"
+        return self._all_layers(pretrained) if all_layers else self._heads(pretrained)
+
+    def _heads(self, pretrained: Autoencoder) -> _TrainedLayers:
+        """The heads of the encoder, on features of the frozen hidden layers."""
+        network = copy.deepcopy(pretrained)
+        network.encoder.hidden.requires_grad_(False)
+        features = encode(network.encoder.hidden, self.data.train_images)
+        return _TrainedLayers(network, network.encoder.heads, features, None)
+
+    def _all_layers(self, pretrained: Autoencoder) -> _TrainedLayers:
+        network = copy.deepcopy(pretrained)
+        images = self.data.train_images
+        return _TrainedLayers(network, network.encoder, images, self._small_augmentation())
 
     def _beta(self, step: int) -> float:
         steps = self.config.beta_steps
@@ -329,9 +396,3 @@ class Experiment:
     def _fit_mixture(self, points: Tensor, num_starts: int = 10) -> GaussianMixture:
         seed = derive_seed(self.job.seed, "mixture")
         return fit_mixture(points, self.config.num_clusters, seed, num_starts)
-
-
-def _frozen_copy(pretrained: Autoencoder) -> Autoencoder:
-    network = copy.deepcopy(pretrained)
-    network.encoder.hidden.requires_grad_(False)
-    return network

@@ -15,15 +15,16 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from models.schedule import scheduled
 from models.stages import per_epoch
 from models.vc.networks import Autoencoder
 from models.vc.pretrain import reconstruction_loss
@@ -103,11 +104,9 @@ class EmbeddingTraining(LightningModule):
         """Find the neighbors."""
         self.neighbors = self.find_neighbors().to(self.device)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         adam = torch.optim.Adam(self.parameters(), self.learning_rate)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-        return [adam], [{"scheduler": schedule, "interval": "step"}]
+        return scheduled(adam, "cosine", int(self.trainer.estimated_stepping_batches))
 
     def means(self, views: Tensor) -> Tensor:
         """Latent means of views ``(n, 1, H, W)``.

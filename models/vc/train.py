@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from models.schedule import Schedule, scheduled
 from models.stages import derive_seed, per_epoch
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
@@ -29,10 +31,14 @@ class VariationalTraining(LightningModule):
     Args:
         network: Encoder and decoder that model and guide use.
         priors: Priors that they use.
-        model: Called with a batch ``(inputs, images)``.
+        model: Called with a batch ``(inputs, images)``, or with ``(views, views, images)`` where
+            images are changed.
         guide: Likewise.
         elbo: The loss.
         learning_rate: Of AdamW.
+        schedule: Whether it falls.
+        augment: Random view of a batch of images, which the encoder reads and the decoder is to
+            explain; none if the encoder reads something else than the images.
     """
 
     def __init__(
@@ -43,22 +49,31 @@ class VariationalTraining(LightningModule):
         guide: PyroModule,
         elbo: ELBO,
         learning_rate: float,
+        schedule: Schedule = "constant",
+        augment: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.priors = priors
         self.objective = elbo(model, guide)
         self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.augment = augment
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Give the loss of a batch ``(inputs, images)``."""
+        if self.augment is not None:
+            _, images = batch
+            views = self.augment(images)
+            batch = views, views, images
         loss = self.objective(*batch) / len(batch[0])
         self.log("loss", loss, **per_epoch(len(batch[0])))
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trained, self.learning_rate)
+        optimizer = torch.optim.AdamW(trained, self.learning_rate)
+        return scheduled(optimizer, self.schedule, int(self.trainer.estimated_stepping_batches))
 
 
 class DRPMVCTraining(VariationalTraining):
@@ -70,8 +85,6 @@ class DRPMVCTraining(VariationalTraining):
         kwargs: Likewise.
         annealing: Temperature of every step.
         beta: Weight of the divergence of the latent variables in every step.
-        augment: Random view of a batch of images, which the encoder reads and the decoder is to
-            explain; none if the encoder reads something else than the images.
         refit_every: Epochs after which the priors are set to a Gaussian mixture of the latent
             means; 0 for never.
         refit_inputs: What the encoder of the guide reads of all training images, for the refit.
@@ -85,7 +98,6 @@ class DRPMVCTraining(VariationalTraining):
         guide: DRPMVCGuide,
         annealing: ExponentialAnnealing,
         beta: Callable[[int], float],
-        augment: nn.Module | None,
         refit_every: int,
         refit_inputs: Tensor,
         seed: int,
@@ -95,7 +107,6 @@ class DRPMVCTraining(VariationalTraining):
         self.parts = model, guide  # registered as parts of the objective
         self.annealing = annealing
         self.beta = beta
-        self.augment = augment
         self.refit_every = refit_every
         self.refit_inputs = refit_inputs
         self.seed = seed
@@ -106,13 +117,10 @@ class DRPMVCTraining(VariationalTraining):
         if self.refit_every and epoch and epoch % self.refit_every == 0:
             self.refit_priors(derive_seed(self.seed, "refit", epoch))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Give the loss of a batch at the temperature of the step."""
         for part in self.parts:
             part.beta = self.beta(self.global_step)
-        if self.augment is not None:
-            _, images = batch
-            batch = (self.augment(images),) * 2
         with temperature(self.annealing(self.global_step)):
             return super().training_step(batch, batch_idx)
 

@@ -14,12 +14,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.distributions.kl import kl_divergence
 
 from models.vc.baselines import VaDEGuide, VaDEModel
+from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.model import DRPMVCGuide, DRPMVCModel, Gradient, Sizes
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
@@ -107,24 +108,31 @@ def partition_terms(partition: Tensor, q: Any, p: Any) -> Tensor:
     return GAMMA * size_term + DELTA * (of_q - of_p)
 
 
+@pytest.mark.parametrize("changed", [False, True])
 def test_loss_is_equations_47_to_50(
-    pair: Any, network: Autoencoder, priors: ClusterPriors, images: Tensor
+    pair: Any, network: Autoencoder, priors: ClusterPriors, images: Tensor, changed: bool
 ) -> None:
     model, guide = pair
+    originals = torch.rand_like(images) if changed else images
+    batch = (images, images, originals) if changed else (images, images)
     pyro.set_rng_seed(1)
-    loss = TracePartition_ELBO("lemma", GAMMA, DELTA).differentiable_loss(
-        model, guide, images, images
-    )
+    loss = TracePartition_ELBO("lemma", GAMMA, DELTA).differentiable_loss(model, guide, *batch)
     pyro.set_rng_seed(1)
-    sampled = sites(guide, images, images)
+    sampled = sites(guide, *batch)
     partitions, z = sampled["Y"]["value"], sampled["z"]["value"]
 
-    loc, scale = network.encoder(images)
+    def divergence(q: Normal) -> Tensor:
+        return torch.stack(
+            [kl_divergence(q, Normal(m, s)).sum(-1) for m, s in _components(priors)]
+        )  # (K, n)
+
+    kl, of_originals = (divergence(Normal(*network.encoder(x))) for x in (images, originals))
+    loc, _ = network.encoder(originals)
     log_p = torch.stack([Normal(m, s).log_prob(loc).sum(-1) for m, s in _components(priors)])
-    kl = torch.stack(
-        [kl_divergence(Normal(loc, scale), Normal(m, s)).sum(-1) for m, s in _components(priors)]
-    )  # (K, n)
-    q = {"omega": (log_p.exp() / log_p.exp().sum(0)).mean(1).log(), "s": 0.5 * (K - kl.argmin(0))}
+    q = {
+        "omega": (log_p.exp() / log_p.exp().sum(0)).mean(1).log(),
+        "s": 0.5 * (K - of_originals.argmin(0)),
+    }
     p = {"omega": priors.log_weight, "s": torch.zeros(N, dtype=torch.double)}
     reconstruction = (
         -Bernoulli(logits=network.decoder(z), validate_args=False).log_prob(images.flatten(1)).sum()
@@ -212,7 +220,7 @@ def test_priors_take_over_a_mixture(priors: ClusterPriors) -> None:
 def test_vade_loss_is_its_definition(
     network: Autoencoder, priors: ClusterPriors, images: Tensor
 ) -> None:
-    model, guide = VaDEModel(network.decoder, priors), VaDEGuide(network.encoder)
+    model, guide = VaDEModel(network.decoder, priors, BETA), VaDEGuide(network.encoder, BETA)
     pyro.set_rng_seed(1)
     loss = Trace_ELBO().differentiable_loss(model, guide, images, images)
     pyro.set_rng_seed(1)
@@ -223,7 +231,42 @@ def test_vade_loss_is_its_definition(
     log_pixels = Bernoulli(logits=network.decoder(z), validate_args=False).log_prob(
         images.flatten(1)
     )
-    expected = q.log_prob(z).sum() - log_prior.sum() - log_pixels.sum()
+    expected = BETA * (q.log_prob(z).sum() - log_prior.sum()) - log_pixels.sum()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_loss_without_a_partition_is_its_definition(
+    network: Autoencoder, priors: ClusterPriors, images: Tensor
+) -> None:
+    originals = torch.rand_like(images)
+    model = CategoricalVCModel(network.decoder, priors, BETA)
+    guide = CategoricalVCGuide(network.encoder, priors, BETA)
+    pyro.set_rng_seed(1)
+    loss = TraceMeanField_ELBO().differentiable_loss(model, guide, images, images, originals)
+    pyro.set_rng_seed(1)
+    sampled = sites(guide, images, images, originals)
+    cluster, z = sampled["c"]["value"].argmax(-1), sampled["z"]["value"]
+
+    def divergence(image: Tensor, k: int) -> Tensor:
+        q = Normal(*(part[0] for part in network.encoder(image[None])))
+        return kl_divergence(q, Normal(*_components(priors)[k])).sum()
+
+    def bound(probs: Tensor, image: Tensor) -> Tensor:
+        """What the loss of an image depends on the law of its cluster by."""
+        weight = priors.log_weight.log_softmax(0)
+        latent = torch.stack([divergence(image, k) for k in range(K)])
+        return (probs * (probs.log() - weight + BETA * latent)).sum()
+
+    expected = -Bernoulli(logits=network.decoder(z), validate_args=False).log_prob(
+        images.flatten(1)
+    )
+    expected = expected.sum()
+    for i in range(N):
+        probs = sampled["c"]["fn"].probs[i]
+        others = dist.Dirichlet(torch.ones(50, K, dtype=torch.double)).sample()
+        assert all(bound(probs, originals[i]) < bound(other, originals[i]) for other in others)
+        of_cluster = (probs * (probs.log() - priors.log_weight.log_softmax(0))).sum()
+        expected = expected + of_cluster + BETA * divergence(images[i], int(cluster[i]))
     torch.testing.assert_close(loss, expected)
 
 

@@ -15,18 +15,22 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from pyro.nn import PyroModule
 
+from models.data import load_images
 from models.vc import cli, experiment
-from models.vc.baselines import OwnOptimizerVaDETraining
+from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide
+from models.vc.categorical import CategoricalVCGuide
 from models.vc.config import PRESETS, Method
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
 from models.vc.information import InformationTraining
+from models.vc.model import DRPMVCGuide
 from models.vc.neighbors import NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
@@ -53,8 +57,7 @@ TINY = (
     *("--hidden", "16", "12", "--latent-dim", "3", "--batch-size", "500", "--device", "cpu"),
 )
 NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3")
-METHODS = ["gmm", "latent-kmeans", "latent-gmm", "vade", "vade-frozen", "drpm"]
-STAGES = ("pretrain", "vade", "vade-frozen", "drpm")
+STAGES = ("pretrain", "vade", "vade-frozen", "vade-augmented", "categorical", "drpm")
 SEED = Path("contrastive/seed-0")
 
 
@@ -82,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_its_files(finished: Path) -> None:
     with (finished / TABLE).open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == METHODS
+    assert tuple(row["method"] for row in rows) == get_args(Method)
     assert all(0 < float(row["acc"]) <= 1 for row in rows)
     directory = finished / SEED
     files = {str(path.relative_to(directory)) for path in directory.rglob("*.*")}
@@ -106,10 +109,12 @@ def test_the_frozen_layers_do_not_change(finished: Path) -> None:
     hidden = [name for name in weights["pretrain"] if ".hidden." in name]
     heads = [name for name in weights["pretrain"] if ".heads." in name]
     assert hidden and heads
-    for stage in ("vade-frozen", "drpm"):
-        assert all(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in hidden)
-        assert not any(torch.equal(weights["pretrain"][n], weights[stage][n]) for n in heads)
-    assert not any(torch.equal(weights["pretrain"][n], weights["vade"][n]) for n in hidden)
+    frozen = weights["vade-frozen"]
+    assert all(torch.equal(weights["pretrain"][n], frozen[n]) for n in hidden)
+    assert not any(torch.equal(weights["pretrain"][n], frozen[n]) for n in heads)
+    for stage in ("vade", "vade-augmented", "categorical", "drpm"):
+        trained = weights[stage]
+        assert not any(torch.equal(weights["pretrain"][n], trained[n]) for n in hidden + heads)
 
 
 KILLS: list[tuple[str, type, int]] = [
@@ -117,6 +122,8 @@ KILLS: list[tuple[str, type, int]] = [
     ("pretrain", ContrastivePretraining, 7),
     ("vade", VariationalTraining, 8),
     ("vade-frozen", VariationalTraining, 10),
+    ("vade-augmented", VariationalTraining, 12),
+    ("categorical", VariationalTraining, 13),
     ("drpm", DRPMVCTraining, 14),
 ]
 
@@ -212,16 +219,58 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
 def test_layers_and_the_scale_of_the_scores_train_if_they_are_to(
     finished: Path, tmp_path: Path
 ) -> None:
-    options = ("--trained-layers", "all", "--no-learn-score-scale", "--refit-every", "2")
+    options = ("--trained-layers", "heads", "--no-learn-score-scale", "--refit-every", "2")
     run(tmp_path, "--methods", "drpm", "--pretrained", str(finished), *options)
     hidden, log_u = "network.encoder.hidden.1.0.0.weight", "objective.guide.log_u"
     pretrained = load(finished / SEED / "pretrain.ckpt")["state_dict"][hidden]
     usual = load(finished / SEED / "drpm.ckpt")["state_dict"]
     unusual = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
-    assert torch.equal(usual[hidden], pretrained)
-    assert not torch.equal(unusual[hidden], pretrained)
+    assert not torch.equal(usual[hidden], pretrained)
+    assert torch.equal(unusual[hidden], pretrained)
     assert usual[log_u].item() != pytest.approx(math.log(10), abs=1e-6)
     assert unusual[log_u].item() == pytest.approx(math.log(10), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "guide"),
+    [
+        ("drpm", DRPMVCGuide),
+        ("categorical", CategoricalVCGuide),
+        ("vade-augmented", VaDEGuide),
+    ],
+)
+def test_images_are_partitioned_before_they_are_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, guide: type[PyroModule]
+) -> None:
+    batches: list[tuple[torch.Tensor, ...]] = []
+    original = guide.forward
+
+    def forward(self: PyroModule, *batch: torch.Tensor) -> None:
+        batches.append(batch)
+        original(self, *batch)
+
+    monkeypatch.setattr(guide, "forward", forward)
+    run(tmp_path, "--methods", method)
+
+    def pictures(images: torch.Tensor) -> set[tuple[float, ...]]:
+        return {tuple(image.flatten().tolist()) for image in images}
+
+    known = pictures(load_images("digits").train_images)
+    for inputs, images, originals in batches:
+        assert inputs is images
+        assert pictures(originals) <= known
+        assert not pictures(images) & known
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1e-3), ("cosine", 0.0)])
+def test_the_learning_rate_falls_if_it_is_to(
+    finished: Path, tmp_path: Path, schedule: str, last: float
+) -> None:
+    options = ("--methods", "vade-frozen", "drpm", "--schedule", schedule)
+    run(tmp_path, "--pretrained", str(finished), *options)
+    for method in ("vade-frozen", "drpm"):
+        (state,) = load(tmp_path / SEED / f"{method}.ckpt")["optimizer_states"]
+        assert state["param_groups"][0]["lr"] == pytest.approx(last, abs=1e-9)
 
 
 def test_beta_grows_in_model_and_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +427,7 @@ def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixtur
     defaults: dict[str, object] = {
         p.dataset: p.epochs for p in PRESETS.values() if p.preset == "default"
     }
-    assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of both VaDEs.", defaults)
+    assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of all VaDEs.", defaults)
 
 
 def test_vade_decays_its_learning_rate(finished: Path) -> None:
