@@ -7,7 +7,7 @@
 
     runs/vc/digits/
       config.json  table1.csv
-      contrastive/seed-0/  pretrain.ckpt  vade.ckpt  vade-frozen.ckpt  drpm.ckpt  curves.csv
+      contrastive/seed-0/  pretrain.ckpt  vade.ckpt  ...  drpm.ckpt  curves.csv
                            curves.png  partition.png  samples.png  logs/ (TensorBoard)
       neighbors/seed-0/    pretrain.ckpt  pretrain-clusters.ckpt  and the like
 """
