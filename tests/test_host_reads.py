@@ -8,7 +8,7 @@ On the meta device, which has shapes and no values, whoever asks for one gets an
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -16,6 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.vc.model import DRPMVCGuide, DRPMVCModel, Sizes
+from models.vc.networks import Autoencoder
+from models.vc.priors import ClusterPriors
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
 from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import TracePartition_ELBO
@@ -79,3 +82,17 @@ def test_elbo(bound: Literal["lemma", "tight", "exact"]) -> None:
     loss.backward()
     assert loss.device == META
     assert all(p.grad is not None for p in (log_omega, log_s, loc))
+
+
+@pytest.mark.parametrize("sizes", get_args(Sizes))
+def test_clustering(sizes: Sizes) -> None:
+    network, priors = Autoencoder(16, (8,), 3).to(META), ClusterPriors(4, 3).to(META)
+    model = DRPMVCModel(network.decoder, priors, num_partitions=2)
+    guide = DRPMVCGuide(network.encoder, priors, num_partitions=2, sizes=sizes).to(META)
+    images, originals = torch.zeros(20, 1, 4, 4, device=META), torch.ones(20, 1, 4, 4, device=META)
+    with pyro.validation_enabled(False):
+        elbo = TracePartition_ELBO("lemma")
+        loss = elbo.differentiable_loss(model, guide, images, images, originals)
+    loss.backward()
+    assert loss.device == META
+    assert guide.log_u.grad is not None and priors.log_weight.grad is not None

@@ -10,17 +10,14 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
-from pyro.nn import PyroModule
-from torch import Tensor, nn
 
-from models.vc.priors import ClusterPriors
+from models.vc.clusters import ClusterGuide, ClusterModel
 from models.vc.train import VariationalTraining
 
 __all__ = ["OwnOptimizerVaDETraining", "VaDEGuide", "VaDEModel"]
 
 
-class VaDEModel(PyroModule):
+class VaDEModel(ClusterModel):
     r"""Variational deep embedding (Jiang et al., 2017): every image picks its cluster on its own.
 
     .. math::
@@ -29,49 +26,24 @@ class VaDEModel(PyroModule):
 
     The cluster is summed out, which is what the optimal ``q(c | x) = p(c | z)`` amounts to.
 
-    Args:
-        decoder: Network from latent variables to logits of the pixels.
-        priors: The Gaussians and the weights of the clusters.
-        beta: Weight of the divergence between ``q(z | x)`` and the mixture.
+    Arguments as for :class:`~models.vc.clusters.ClusterModel`.
     """
 
-    def __init__(self, decoder: nn.Module, priors: ClusterPriors, beta: float = 1.0) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.priors = priors
-        self.beta = beta
-
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
-        priors = self.priors
-        clusters = dist.Normal(priors.loc, priors.scale).to_event(1)
-        mixture = dist.MixtureSameFamily(dist.Categorical(logits=priors.log_weight), clusters)
-        with pyro.plate("images", len(images)):
-            with poutine.scale(scale=self.beta):
-                z = pyro.sample("z", mixture)
-            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
-            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
-            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+    def latent_prior(self, plate: pyro.plate) -> dist.MixtureSameFamily:
+        """Give the mixture; its clusters have no site."""
+        clusters = dist.Normal(self.priors.loc, self.priors.scale).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.priors.log_weight), clusters)
 
 
-class VaDEGuide(PyroModule):
-    """Approximate posterior of the latent variables.
+class VaDEGuide(ClusterGuide):
+    """Approximate posterior of the latent variables alone, as the clusters are summed out.
 
-    Args:
-        encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
-        beta: As in the model.
+    Arguments as for :class:`~models.vc.clusters.ClusterGuide`; a changed image has the cluster that
+    it looks like, not that of its original.
     """
 
-    def __init__(self, encoder: nn.Module, beta: float = 1.0) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.beta = beta
-
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the site ``z`` ``(n, l)``."""
-        posterior = dist.Normal(*self.encoder(inputs)).to_event(1)
-        with pyro.plate("images", len(images)), poutine.scale(scale=self.beta):
-            pyro.sample("z", posterior)
+    def sample_clusters(self, posterior: dist.Independent, plate: pyro.plate) -> None:
+        """Sample nothing."""
 
 
 class OwnOptimizerVaDETraining(VariationalTraining):

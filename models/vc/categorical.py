@@ -3,8 +3,8 @@
 
 """DRPM-VC without its partition: every image picks a cluster on its own, and all else is the same.
 
-Both take what :mod:`models.vc.model` does. As there, the clusters are those of the originals, where
-images are changed at random; in VaDE (:mod:`models.vc.baselines`) a changed image picks one anew.
+As there, the clusters are those of the originals, where images are changed at random; in VaDE
+(:mod:`models.vc.baselines`) a changed image picks one anew.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
-from pyro.nn import PyroModule
-from torch import Tensor, nn
 
-from models.vc.priors import ClusterPriors
+from models.vc.clusters import ClusterGuide, ClusterModel
 from models.vc.subset_normal import SubsetNormal, divergences
 
 __all__ = ["CategoricalVCGuide", "CategoricalVCModel"]
 
 
-class CategoricalVCModel(PyroModule):
+class CategoricalVCModel(ClusterModel):
     r"""Generative story of a batch of ``n`` images.
 
     .. math::
@@ -30,31 +27,17 @@ class CategoricalVCModel(PyroModule):
         z_i | c_i &\sim N(\mu_{c_i}, \mathrm{diag}(\sigma_{c_i}^2)) \\
         x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
 
-    Args:
-        decoder: Network from latent variables to logits of the pixels.
-        priors: The Gaussians and the weights ``omega`` of the clusters.
-        beta: Weight of the divergence between ``q(z | x)`` and ``p(z | c)``.
+    Arguments as for :class:`~models.vc.clusters.ClusterModel`.
     """
 
-    def __init__(self, decoder: nn.Module, priors: ClusterPriors, beta: float = 1.0) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.priors = priors
-        self.beta = beta
-
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites ``c`` ``(n, K)``, ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
-        priors = self.priors
-        with pyro.plate("images", len(images)):
-            cluster = pyro.sample("c", dist.OneHotCategorical(logits=priors.log_weight))
-            with poutine.scale(scale=self.beta):
-                z = pyro.sample("z", SubsetNormal(cluster, priors.loc, priors.scale))
-            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
-            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
-            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+    def latent_prior(self, plate: pyro.plate) -> SubsetNormal:
+        """Sample the site ``c`` ``(n, K)``, and give ``p(z | c)``."""
+        with plate:
+            cluster = pyro.sample("c", dist.OneHotCategorical(logits=self.priors.log_weight))
+        return SubsetNormal(cluster, self.priors.loc, self.priors.scale)
 
 
-class CategoricalVCGuide(PyroModule):
+class CategoricalVCGuide(ClusterGuide):
     r"""Approximate posterior of the clusters and the latent variables of a batch.
 
     .. math::
@@ -63,32 +46,15 @@ class CategoricalVCGuide(PyroModule):
     the best one for independent ``c`` and ``z``. No gradients reach it, although a loss with
     divergences in closed form asks for a law that passes them on.
 
-    Args:
-        encoder: Network from ``inputs`` to the mean and scale of ``q(z | x)``.
-        priors: The Gaussians and the weights, the same object as in the model.
-        beta: As in the model.
+    Arguments as for :class:`~models.vc.clusters.ClusterGuide`.
     """
 
-    def __init__(self, encoder: nn.Module, priors: ClusterPriors, beta: float = 1.0) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.priors = priors
-        self.beta = beta
-
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites ``c`` ``(n, K)`` and ``z`` ``(n, l)``."""
-        posterior = self.posterior(inputs)
+    def sample_clusters(self, posterior: dist.Independent, plate: pyro.plate) -> None:
+        """Sample the site ``c`` ``(n, K)``."""
         with torch.no_grad():
-            of_originals = posterior if originals is None else self.posterior(originals)
-            clusters = self.clusters(of_originals)
-        with pyro.plate("images", len(images)):
+            clusters = self.clusters(posterior)
+        with plate:
             pyro.sample("c", clusters)
-            with poutine.scale(scale=self.beta):
-                pyro.sample("z", posterior)
-
-    def posterior(self, inputs: Tensor) -> dist.Independent:
-        """Give ``q(z | x)``, batch shape ``(n,)``."""
-        return dist.Normal(*self.encoder(inputs)).to_event(1)
 
     def clusters(self, posterior: dist.Independent) -> dist.OneHotCategoricalStraightThrough:
         """Give ``q(c | X)``, batch shape ``(n,)``."""

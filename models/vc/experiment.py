@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
-from pyro.nn import PyroModule
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from models.data import ImageData, load_images
 from models.stages import Batches, ShuffledBatches, Stage, derive_seed
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
+from models.vc.clusters import ClusterGuide, ClusterModel
 from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
@@ -235,7 +236,7 @@ class Experiment:
             network=network,
             priors=priors,
             model=VaDEModel(network.decoder, priors),
-            guide=VaDEGuide(network.encoder),
+            guide=VaDEGuide(network.encoder, priors),
             elbo=Trace_ELBO(),
             learning_rate=2e-3,
         )
@@ -247,44 +248,54 @@ class Experiment:
         self, pretrained: Autoencoder, priors: ClusterPriors
     ) -> VariationalTraining:
         """Train VaDE with its own loss as DRPM-VC with frozen hidden layers is trained."""
-        layers, priors = self._heads(pretrained), copy.deepcopy(priors)
-        model, guide = VaDEModel(layers.network.decoder, priors), VaDEGuide(layers.encoder)
-        return self._train_alike("vade-frozen", layers, priors, model, guide, Trace_ELBO())
+        layers = self._heads(pretrained)
+        return self._train_alike("vade-frozen", layers, priors, VaDEModel, VaDEGuide, Trace_ELBO())
 
     def train_augmented_vade(
         self, pretrained: Autoencoder, priors: ClusterPriors
     ) -> VariationalTraining:
         """Train VaDE as DRPM-VC with all layers is, on images that are changed at random."""
-        beta, layers, priors = self.config.beta, self._all_layers(pretrained), copy.deepcopy(priors)
-        model = VaDEModel(layers.network.decoder, priors, beta)
-        guide = VaDEGuide(layers.encoder, beta)
-        return self._train_alike("vade-augmented", layers, priors, model, guide, Trace_ELBO())
+        return self._train_alike(
+            "vade-augmented",
+            self._all_layers(pretrained),
+            priors,
+            VaDEModel,
+            VaDEGuide,
+            Trace_ELBO(),
+            self.config.beta,
+        )
 
     def train_categorical(
         self, pretrained: Autoencoder, priors: ClusterPriors
     ) -> VariationalTraining:
         """Train DRPM-VC without its partition."""
-        beta, layers, priors = self.config.beta, self._layers(pretrained), copy.deepcopy(priors)
-        model = CategoricalVCModel(layers.network.decoder, priors, beta)
-        guide = CategoricalVCGuide(layers.encoder, priors, beta)
-        elbo = TraceMeanField_ELBO()
-        return self._train_alike("categorical", layers, priors, model, guide, elbo)
+        return self._train_alike(
+            "categorical",
+            self._layers(pretrained),
+            priors,
+            CategoricalVCModel,
+            CategoricalVCGuide,
+            TraceMeanField_ELBO(),
+            self.config.beta,
+        )
 
     def _train_alike(
         self,
         stage: str,
         layers: _TrainedLayers,
         priors: ClusterPriors,
-        model: PyroModule,
-        guide: PyroModule,
+        make_model: Callable[[nn.Module, ClusterPriors, float], ClusterModel],
+        make_guide: Callable[[nn.Module, ClusterPriors, float], ClusterGuide],
         elbo: ELBO,
+        beta: float = 1.0,
     ) -> VariationalTraining:
         """Train as DRPM-VC is trained."""
+        priors = copy.deepcopy(priors)
         training = VariationalTraining(
             network=layers.network,
             priors=priors,
-            model=model,
-            guide=guide,
+            model=make_model(layers.network.decoder, priors, beta),
+            guide=make_guide(layers.encoder, priors, beta),
             elbo=elbo,
             learning_rate=self.config.learning_rate,
             schedule=self.config.schedule,

@@ -4,11 +4,8 @@
 """DRPM-VC: the generative story and the guide (equations 47 to 50 of the paper).
 
 A batch of images is partitioned into ``K`` clusters, every cluster has a Gaussian in the latent
-space, and every image is decoded from its latent variable. Both take ``(inputs, images)``: what the
-encoder reads, which are the features of frozen hidden layers or the images themselves, and the
-images to be explained, ``(n, 1, H, W)``. Where these are changed at random, a third argument
-``originals`` has what the encoder reads of the images as they were: the partition is one of images,
-whatever they are changed into, and is inferred from it.
+space, and every image is decoded from its latent variable, see :mod:`models.vc.clusters`. The
+partition is one of images, whatever they are changed into, and is inferred from their originals.
 
 All expectations over partitions are means over ``L`` of them, drawn as one batch: the plate
 ``partitions`` of size ``L``, scaled by ``1 / L``. The latent variables come after it, once per
@@ -26,9 +23,9 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from models.vc.clusters import ClusterGuide, ClusterModel
 from models.vc.modal_sizes import ModalSizesDRPM
 from models.vc.priors import ClusterPriors
 from models.vc.subset_normal import SubsetNormal, divergences
@@ -40,7 +37,7 @@ __all__ = ["DRPMVCGuide", "DRPMVCModel", "Gradient", "Sizes"]
 Sizes = Literal["nearest", "modal", "sampled"]
 
 
-class DRPMVCModel(PyroModule):
+class DRPMVCModel(ClusterModel):
     r"""Generative story of a batch of ``n`` images.
 
     .. math::
@@ -58,28 +55,20 @@ class DRPMVCModel(PyroModule):
     def __init__(
         self, decoder: nn.Module, priors: ClusterPriors, num_partitions: int, beta: float = 1.0
     ) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.priors = priors
+        super().__init__(decoder, priors, beta)
         self.num_partitions = num_partitions
-        self.beta = beta
 
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites ``Y`` ``(L, K, n)``, ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
-        priors, equal = self.priors, images.new_zeros(1).expand(len(images))
+    def latent_prior(self, plate: pyro.plate) -> SubsetNormal:
+        """Sample the site ``Y`` ``(L, K, n)``, and give the mean of ``p(z | Y)``."""
+        log_omega = self.priors.log_weight
+        equal = log_omega.new_zeros(1).expand(plate.size)
         with _partitions(self.num_partitions):
-            partitions = pyro.sample("Y", DRPM(log_omega=priors.log_weight, log_s=equal))
+            partitions = pyro.sample("Y", DRPM(log_omega=log_omega, log_s=equal))
         membership = partitions.mean(0).mT  # (n, K)
-        with pyro.plate("images", len(images)):
-            with poutine.scale(scale=self.beta):
-                prior = SubsetNormal(membership, priors.loc, priors.scale)
-                z = pyro.sample("z", prior)
-            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
-            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
-            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+        return SubsetNormal(membership, self.priors.loc, self.priors.scale)
 
 
-class DRPMVCGuide(PyroModule):
+class DRPMVCGuide(ClusterGuide):
     r"""Approximate posterior of the partition and the latent variables of a batch.
 
     .. math::
@@ -125,28 +114,16 @@ class DRPMVCGuide(PyroModule):
         sizes: Sizes = "nearest",
         gradient: Gradient = "flow",
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.priors = priors
+        super().__init__(encoder, priors, beta)
         self.num_partitions = num_partitions
-        self.beta = beta
         self.sizes = sizes
         self.gradient = gradient
         self.log_u = nn.Parameter(torch.tensor(math.log(score_scale)))
 
-    def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites ``Y`` ``(L, K, n)`` and ``z`` ``(n, l)``."""
-        posterior = self.posterior(inputs)
-        with torch.no_grad():
-            of_originals = posterior if originals is None else self.posterior(originals)
+    def sample_clusters(self, posterior: dist.Independent, plate: pyro.plate) -> None:
+        """Sample the site ``Y`` ``(L, K, n)``."""
         with _partitions(self.num_partitions):
-            pyro.sample("Y", self.partition(of_originals))
-        with pyro.plate("images", len(images)), poutine.scale(scale=self.beta):
-            pyro.sample("z", posterior)
-
-    def posterior(self, inputs: Tensor) -> dist.Independent:
-        """Give ``q(z | x)``, batch shape ``(n,)``."""
-        return dist.Normal(*self.encoder(inputs)).to_event(1)
+            pyro.sample("Y", self.partition(posterior))
 
     def partition(self, posterior: dist.Independent) -> DRPM:
         """Give ``q(Y | X)`` for latent posteriors of batch shape ``(n,)``."""
@@ -166,8 +143,10 @@ class DRPMVCGuide(PyroModule):
 
 def _log_odds(nearest: Tensor, like: Tensor) -> Tensor:
     """Log odds of an image to be nearest to each cluster; half an image stands for none."""
-    n, num_clusters = len(nearest), len(like)
-    counts = torch.bincount(nearest, minlength=num_clusters).to(like).clamp(0.5, n - 0.5)
+    # Not bincount, which would wait for a GPU.
+    is_nearest = nearest.unsqueeze(-1) == torch.arange(len(like), device=like.device)
+    n = len(nearest)
+    counts = is_nearest.sum(0).to(like).clamp(0.5, n - 0.5)
     return (counts / (n - counts)).log()
 
 

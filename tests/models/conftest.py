@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyro
 import pytest
 import torch
 
 from models.vae.posteriors import Posterior
+from tests.models import vc_runs
 from tests.models.view_pairs import B, D
 
 
@@ -23,3 +25,11 @@ def seeded() -> Iterator[None]:
 def views(seeded: None) -> Posterior:
     shape = (B, 2, D)
     return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
+
+
+@pytest.fixture(scope="session")
+def finished_vc_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``models.vc`` that was never killed. Tests that change it copy it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    vc_runs.run(out)
+    return out

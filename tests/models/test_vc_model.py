@@ -220,7 +220,10 @@ def test_priors_take_over_a_mixture(priors: ClusterPriors) -> None:
 def test_vade_loss_is_its_definition(
     network: Autoencoder, priors: ClusterPriors, images: Tensor
 ) -> None:
-    model, guide = VaDEModel(network.decoder, priors, BETA), VaDEGuide(network.encoder, BETA)
+    model, guide = (
+        VaDEModel(network.decoder, priors, BETA),
+        VaDEGuide(network.encoder, priors, BETA),
+    )
     pyro.set_rng_seed(1)
     loss = Trace_ELBO().differentiable_loss(model, guide, images, images)
     pyro.set_rng_seed(1)
