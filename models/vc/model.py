@@ -25,8 +25,8 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from models.modal_sizes import ModalSizesDRPM
 from models.vc.clusters import ClusterGuide, ClusterModel
-from models.vc.modal_sizes import ModalSizesDRPM
 from models.vc.priors import ClusterPriors
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm import DRPM
