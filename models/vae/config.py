@@ -15,7 +15,7 @@ from models.jobs import JobSettings
 from models.schedule import Schedule
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
-from models.vae.sharing import Method, SizeInputs
+from models.vae.sharing import Method, PriorScores, SizeInputs, Sizes
 from pyro_drpm.distributions.drpm import Gradient
 
 __all__ = ["PRESETS", "Config"]
@@ -64,8 +64,18 @@ class Config(JobSettings):
     """Whether a shared dim is one variable of both views or, as in the paper, one per view."""
     size_inputs: SizeInputs = "log-divergence"
     """What the weights of the sizes are computed from; the paper takes the divergences."""
-    prior_log_odds: float = 0.0
-    """Log weight of shared dims relative to the others in the prior of HG-VAE and DRPM-VAE."""
+    sizes: Sizes = "modal"
+    """Whether DRPM-VAE takes the most probable numbers of dims, or draws them as in the paper."""
+    prior_log_odds: float = -2.0
+    """Log weight of shared dims relative to the others in the prior of DRPM-VAE."""
+    hg_sizes: Sizes = "sampled"
+    """The same as sizes, for HG-VAE."""
+    hg_prior_log_odds: float = 0.0
+    """The same as prior_log_odds, for HG-VAE; it is most accurate with these values."""
+    prior_scores: PriorScores = "learned"
+    """Whether DRPM-VAE learns which dims tend to be shared."""
+    score_scale: float = 20.0
+    """Factor of the log-scores of DRPM-VAE, 1 in the paper; noise has a scale of 1."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
     bound: Literal["lemma", "tight", "exact"] = "lemma"
@@ -74,7 +84,7 @@ class Config(JobSettings):
     """Weight of the divergence of the latent variables."""
     gamma: float = 0.25
     """Weight of the numbers of independent and shared dims."""
-    delta: float = 0.01
+    delta: float = 0.1
     """Weight of the partition given these numbers."""
 
     train_pairs: int = 10_000
@@ -87,13 +97,21 @@ class Config(JobSettings):
         self.require_positive("epochs", "steps_per_epoch", "batch_size", "learning_rate")
         self.require_positive("image_size", "latent_dim", "width", "num_features")
         self.require_positive("train_pairs", "test_pairs")
-        self.require_positive("beta", "gamma")
+        self.require_positive("beta", "gamma", "score_scale")
         self.require_non_negative("delta")
         self.require_different("methods", "n_shared")
 
 
 _PAPER = Config(
-    out=Path("runs/vae/mpi3d"), dataset="mpi3d", schedule="constant", size_inputs="divergence"
+    out=Path("runs/vae/mpi3d"),
+    dataset="mpi3d",
+    schedule="constant",
+    size_inputs="divergence",
+    sizes="sampled",
+    prior_log_odds=0.0,
+    prior_scores="equal",
+    score_scale=1.0,
+    delta=0.01,
 )
 
 PRESETS: dict[str, Config] = {

@@ -22,6 +22,7 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from models.modal_sizes import ModalHypergeometric, ModalSizesDRPM
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
 from pyro_drpm.distributions.drpm import Gradient
 
@@ -31,14 +32,20 @@ __all__ = [
     "LabelSharing",
     "Method",
     "PartitionSharing",
+    "PriorScores",
     "Sharing",
     "SizeInputs",
     "SizeWeights",
-    "make_sharing",
+    "Sizes",
 ]
 
 Method = Literal["label", "ada", "hg", "drpm"]
 SizeInputs = Literal["log-divergence", "divergence"]
+Sizes = Literal["modal", "sampled"]
+PriorScores = Literal["learned", "equal"]
+
+# Adam moves all parameters at one speed, at which log-scores would hardly leave 0.
+_LOG_SCORE_UNIT = 30.0
 
 
 class SizeWeights(nn.Module):
@@ -111,17 +118,25 @@ class PartitionSharing(Sharing):
     r"""DRPM-VAE: a random partition into independent and shared dims.
 
     .. math::
-        \log \omega &= W \log \mathrm{KL} + b, \qquad \log s = \log \mathrm{KL}, \\
-        Y &\sim \mathrm{DRPM}(\omega, s)
+        \log \omega &= W \log \mathrm{KL} + b, \qquad
+        \log s = u (\log \mathrm{KL} + \log s_0), \\
+        Y &\sim \mathrm{DRPM}(\omega, s), \qquad
+        p(Y) = \mathrm{DRPM}(Y; \omega_0, s_0)
 
     Subset 1 takes the dims that come first, those of high divergence, and is the independent one.
-    The prior has equal scores.
+
+    The paper has ``u = 1`` and no ``s_0``, and says nothing about the prior. Learned scores
+    ``s_0`` say which dims tend to be shared in all pairs, before the views of one are seen: then a
+    factor has its own dims, which the pairs share alike.
 
     Args:
         latent_dim: Number ``d`` of dims.
         prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gradient: Gradient of the sampled partitions, see :class:`~pyro_drpm.DRPM`.
         size_inputs: What the weights are computed from, see :class:`SizeWeights`.
+        sizes: Whether the numbers of dims are drawn with noise, or are the most probable ones.
+        score_scale: The scale ``u``; the higher it is, the less noise is in the ordering.
+        prior_scores: Whether ``s_0`` is learned, or stays 1.
     """
 
     prior_log_omega: Tensor
@@ -132,18 +147,30 @@ class PartitionSharing(Sharing):
         prior_log_odds: float = 0.0,
         gradient: Gradient = "flow",
         size_inputs: SizeInputs = "log-divergence",
+        sizes: Sizes = "sampled",
+        score_scale: float = 1.0,
+        prior_scores: PriorScores = "equal",
     ) -> None:
         super().__init__(latent_dim)
         self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gradient = gradient
+        self.family = ModalSizesDRPM if sizes == "modal" else DRPM
+        self.score_scale = score_scale
+        self.scores = nn.Parameter(torch.zeros(latent_dim)) if prior_scores == "learned" else None
+
+    @property
+    def prior_log_s(self) -> Tensor:
+        """Log-scores ``(d,)`` of the prior."""
+        if self.scores is None:
+            return self.equal[:1].expand(self.latent_dim)
+        return _LOG_SCORE_UNIT * self.scores
 
     def forward(self, divergence: Tensor) -> Tensor:
         return pyro.sample("Y", self.partition(divergence))[..., 1, :]
 
     def prior(self) -> Tensor:
-        equal = self.equal[:1].expand(self.latent_dim)
-        partition = DRPM(log_omega=self.prior_log_omega, log_s=equal)
+        partition = DRPM(log_omega=self.prior_log_omega, log_s=self.prior_log_s)
         return pyro.sample("Y", partition)[..., 1, :]
 
     def mode(self, divergence: Tensor) -> Tensor:
@@ -152,7 +179,8 @@ class PartitionSharing(Sharing):
     def partition(self, divergence: Tensor) -> DRPM:
         """Give ``q(Y | x)``, batch shape ``(B,)`` and event shape ``(2, d)``."""
         log_omega = self.weights(divergence)
-        return DRPM(log_omega=log_omega, log_s=divergence.log(), gradient=self.gradient)
+        log_s = self.score_scale * (divergence.log() + self.prior_log_s)
+        return self.family(log_omega=log_omega, log_s=log_s, gradient=self.gradient)
 
 
 class _OrderedSharing(Sharing):
@@ -208,6 +236,7 @@ class HypergeometricSharing(_OrderedSharing):
         prior_log_odds: Log weight of the shared subset in the prior, relative to the other.
         gamma: Weight of the terms of the sizes in the ELBO.
         size_inputs: What the weights are computed from, see :class:`SizeWeights`.
+        sizes: Whether the number is drawn with noise, or is the most probable one.
 
     References:
         Sutter, T. M., Manduchi, L., Ryser, A., Vogt, J. E.: Learning group importance using the
@@ -222,11 +251,13 @@ class HypergeometricSharing(_OrderedSharing):
         prior_log_odds: float = 0.0,
         gamma: float = 1.0,
         size_inputs: SizeInputs = "log-divergence",
+        sizes: Sizes = "sampled",
     ) -> None:
         super().__init__(latent_dim)
         self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gamma = gamma
+        self.family = ModalHypergeometric if sizes == "modal" else MultivariateFisherHypergeometric
 
     def forward(self, divergence: Tensor) -> Tensor:
         with poutine.scale(scale=self.gamma):
@@ -246,7 +277,7 @@ class HypergeometricSharing(_OrderedSharing):
     def sizes(self, divergence: Tensor) -> MultivariateFisherHypergeometric:
         """Give ``q(n | x)``, batch shape ``(B,)``."""
         log_omega = self.weights(divergence)
-        return MultivariateFisherHypergeometric(self.latent_dim, log_omega=log_omega)
+        return self.family(self.latent_dim, log_omega=log_omega)
 
 
 def shared_below(num_independent: Tensor, divergence: Tensor) -> Tensor:
@@ -265,19 +296,3 @@ def shared_below(num_independent: Tensor, divergence: Tensor) -> Tensor:
     at_boundary = (rank == number) | (rank == number - 1)
     move = (num_independent - num_independent.detach()).unsqueeze(-1)
     return (rank >= number).to(move) - 0.5 * move * at_boundary
-
-
-def make_sharing(
-    method: Method,
-    latent_dim: int,
-    prior_log_odds: float,
-    gamma: float,
-    gradient: Gradient,
-    size_inputs: SizeInputs = "log-divergence",
-) -> Sharing:
-    """Give the sharing of a method, see the classes for the arguments."""
-    if method == "drpm":
-        return PartitionSharing(latent_dim, prior_log_odds, gradient, size_inputs)
-    if method == "hg":
-        return HypergeometricSharing(latent_dim, prior_log_odds, gamma, size_inputs)
-    return AdaSharing(latent_dim) if method == "ada" else LabelSharing(latent_dim)

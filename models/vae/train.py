@@ -19,10 +19,17 @@ from models.stages import per_epoch
 from models.vae.config import Config
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder
-from models.vae.sharing import Method, make_sharing
+from models.vae.sharing import (
+    AdaSharing,
+    HypergeometricSharing,
+    LabelSharing,
+    Method,
+    PartitionSharing,
+    Sharing,
+)
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO, temperature
 
-__all__ = ["PairBatches", "PairTraining"]
+__all__ = ["PairBatches", "PairTraining", "make_sharing"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,7 @@ class PairTraining(LightningModule):
         width, features, latent_dim = config.width, config.num_features, config.latent_dim
         self.encoder = Encoder(image_shape, width, features, latent_dim)
         self.decoder = Decoder(latent_dim, features, width, image_shape)
-        self.sharing = make_sharing(
-            method,
-            latent_dim,
-            config.prior_log_odds,
-            config.gamma,
-            config.gradient,
-            config.size_inputs,
-        )
+        self.sharing = make_sharing(config, method)
         elbo = TracePartition_ELBO(config.bound, gamma=config.gamma, delta=config.delta)
         self.objective = elbo(
             PairModel(self.decoder, self.sharing, config.beta, config.shared_latents),
@@ -96,3 +96,26 @@ class PairTraining(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.Adam(self.parameters(), self.learning_rate)
         return scheduled(optimizer, self.schedule, self.num_steps)
+
+
+def make_sharing(config: Config, method: Method) -> Sharing:
+    """Give what decides about shared dims in a method."""
+    if method == "drpm":
+        return PartitionSharing(
+            config.latent_dim,
+            config.prior_log_odds,
+            config.gradient,
+            config.size_inputs,
+            config.sizes,
+            config.score_scale,
+            config.prior_scores,
+        )
+    if method == "hg":
+        return HypergeometricSharing(
+            config.latent_dim,
+            config.hg_prior_log_odds,
+            config.gamma,
+            config.size_inputs,
+            config.hg_sizes,
+        )
+    return AdaSharing(config.latent_dim) if method == "ada" else LabelSharing(config.latent_dim)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,27 +19,44 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from models.vae.config import PRESETS
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average, Posterior, aggregate, symmetric_divergence
-from models.vae.sharing import Method, make_sharing, shared_below
+from models.vae.sharing import Method, shared_below
+from models.vae.train import make_sharing
 from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import TracePartition_ELBO
 from tests.models.view_pairs import B, D, both_directions
 
 BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
 METHODS: tuple[Method, ...] = ("label", "ada", "hg", "drpm")
+LEARNED_SCORES: dict[str, Any] = {"score_scale": 2.0, "prior_scores": "learned"}
+METHODS_AND_OPTIONS: list[tuple[Method, dict[str, Any]]] = [
+    *((method, {}) for method in METHODS),
+    ("hg", {"hg_sizes": "modal"}),
+    ("drpm", {"sizes": "modal"}),
+    ("drpm", LEARNED_SCORES),
+]
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # What the views share
 
 
-def sharing_of(method: Method, latent_dim: int = D, gradient: Gradient = "flow") -> Any:
-    sharing = make_sharing(method, latent_dim, 0.0, GAMMA, gradient).double()
-    for parameter in sharing.parameters():
-        nn.init.normal_(parameter)
+def new_sharing(method: Method, **options: Any) -> Any:
+    config = dataclasses.replace(
+        PRESETS["mpi3d"], latent_dim=D, gamma=GAMMA, size_inputs="log-divergence"
+    )
+    return make_sharing(dataclasses.replace(config, **options), method)
+
+
+def sharing_of(method: Method, **options: Any) -> Any:
+    sharing = new_sharing(method, **options).double()
+    for name, parameter in sharing.named_parameters():
+        # Log-scores of the prior come in units of 30.
+        nn.init.normal_(parameter, std=1 / 30 if name == "scores" else 0.5)
     return sharing
 
 
@@ -110,10 +128,34 @@ def test_drpm_partitions_the_dims() -> None:
     assert torch.equal(trace.nodes["_RETURN"]["value"], partition[:, 1])
 
 
+@pytest.mark.parametrize(("method", "num_choices"), [("hg", 1), ("drpm", math.comb(D, 2))])
+def test_modal_sizes_have_no_noise(method: Method, num_choices: int) -> None:
+    divergence = torch.tensor([1.0, 1.1, 1.2, 1.3]).double().expand(500, D)
+    sharing = new_sharing(method, sizes="modal", hg_sizes="modal").double()
+    shared = sharing(divergence)
+    assert (shared.sum(-1) == D / 2).all()  # equal weights
+    assert len(shared.unique(dim=0)) == num_choices
+    sharing.weights.linear.bias.data += torch.tensor([0.0, 20.0])
+    assert (sharing(divergence) == 1).all()
+
+
+def test_scores_of_the_posterior_are_powers_of_divergences_times_the_scores_of_the_prior() -> None:
+    divergence = torch.rand(B, D).double()
+    sharing = sharing_of("drpm", **LEARNED_SCORES)
+    prior = sites(sharing.prior)["Y"]["fn"]
+    torch.testing.assert_close(sharing.partition(divergence).s, (prior.s * divergence) ** 2)
+    assert prior.log_s.std() > 0.1
+
+
+def test_without_learned_scores_all_dims_are_shared_alike_a_priori() -> None:
+    prior = sites(sharing_of("drpm").prior)["Y"]["fn"]
+    assert torch.equal(prior.log_s, torch.zeros(D, dtype=torch.double))
+
+
 def test_drpm_makes_the_farthest_dims_independent() -> None:
     # Scores so far apart that no noise can change their order.
     divergence = torch.tensor([1e-6, 1e6, 1.0, 1e12]).double().expand(100, -1)
-    sharing = make_sharing("drpm", D, 0.0, GAMMA, "flow").double()
+    sharing = new_sharing("drpm").double()
     shared = sharing(divergence)
     by_number = {int(row.sum()): row.tolist() for row in shared}
     assert by_number == {
@@ -163,8 +205,9 @@ def linear_pair(
     shared_latents: SharedLatents = "once",
     kind: Average = "gvae",
     gradient: Gradient = "flow",
+    **options: Any,
 ) -> tuple[PairModel, PairGuide]:
-    sharing = sharing_of(method, gradient=gradient)
+    sharing = sharing_of(method, gradient=gradient, **options)
     encoder, decoder = LinearEncoder(math.prod(IMAGE), D), LinearDecoder(D, IMAGE)
     model = PairModel(decoder, sharing, BETA, shared_latents).double()
     return model, PairGuide(encoder, sharing, BETA, shared_latents, kind).double()
@@ -187,22 +230,25 @@ def log_ordering(ordering: Sequence[int], log_s: Tensor) -> Tensor:
 
 
 def partition_term(
-    partition: Tensor, log_omega: Tensor, log_s: Tensor, bound: Literal["lemma", "exact"]
+    partition: Tensor,
+    log_omega: Tensor,
+    log_s: Tensor,
+    prior_log_s: Tensor,
+    bound: Literal["lemma", "exact"],
 ) -> Tensor:
-    """The weighted terms of one partition; the prior has equal weights and equal scores."""
-    equal = torch.zeros(D, dtype=torch.double)
+    """The weighted terms of one partition; the prior has equal weights."""
     first = int(partition[0].sum())
-    size_term = log_sizes(first, log_omega) - log_sizes(first, equal[:2])
+    size_term = log_sizes(first, log_omega) - log_sizes(first, torch.zeros(2).double())
     every = list(itertools.permutations(range(D)))
     possible = [order for order in every if partition[0, list(order[:first])].all()]
     if bound == "lemma":
         size_term = size_term + math.log(len(possible))
         of_q = torch.stack([log_ordering(order, log_s) for order in every]).max()
-        of_p = log_ordering(possible[0], equal)
+        of_p = torch.stack([log_ordering(order, prior_log_s) for order in possible]).max()
     else:
         of_q, of_p = (
             torch.stack([log_ordering(order, scores) for order in possible]).logsumexp(0)
-            for scores in (log_s, equal)
+            for scores in (log_s, prior_log_s)
         )
     return GAMMA * size_term + DELTA * (of_q - of_p)
 
@@ -223,15 +269,16 @@ def latent_and_pixel_terms(
 
 @pytest.mark.parametrize("bound", ["lemma", "exact"])
 @pytest.mark.parametrize(("shared_latents", "kind"), [("once", "gvae"), ("per-view", "mlvae")])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "options"), METHODS_AND_OPTIONS)
 def test_loss_is_equation_62(
     method: Method,
+    options: dict[str, Any],
     shared_latents: SharedLatents,
     kind: Average,
     bound: Literal["lemma", "exact"],
     images: Tensor,
 ) -> None:
-    model, guide = linear_pair(method, shared_latents, kind)
+    model, guide = linear_pair(method, shared_latents, kind, **options)
     pyro.set_rng_seed(2)
     elbo = TracePartition_ELBO(bound, GAMMA, DELTA)
     loss = elbo.differentiable_loss(model, guide, images)
@@ -249,8 +296,12 @@ def test_loss_is_equation_62(
         expected = expected + latent_and_pixel_terms(model, views, shared[i], z[i], images[i])
         if method == "drpm":
             log_omega = guide.sharing.weights.linear(divergence[i].log())
-            partition = sampled["Y"]["value"][i]
-            expected = expected + partition_term(partition, log_omega, divergence[i].log(), bound)
+            partition, scale = sampled["Y"]["value"][i], options.get("score_scale", 1.0)
+            prior_log_s = torch.zeros(D).double()
+            if "prior_scores" in options:
+                prior_log_s = 30 * guide.sharing.scores
+            log_s = scale * (divergence[i].log() + prior_log_s)
+            expected = expected + partition_term(partition, log_omega, log_s, prior_log_s, bound)
         else:
             expected = expected + D * math.log(2)  # a constant: any subset, whatever its size
         if method == "hg":
@@ -273,11 +324,11 @@ def test_model_and_guide_share_the_same_dims(method: Method, images: Tensor) -> 
 
 
 @pytest.mark.parametrize("gradient", ["flow", "relaxed"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "options"), METHODS_AND_OPTIONS)
 def test_every_parameter_gets_a_gradient(
-    method: Method, gradient: Gradient, images: Tensor
+    method: Method, options: dict[str, Any], gradient: Gradient, images: Tensor
 ) -> None:
-    objective = TracePartition_ELBO()(*linear_pair(method, gradient=gradient))
+    objective = TracePartition_ELBO()(*linear_pair(method, gradient=gradient, **options))
     objective(images).backward()
     for name, parameter in objective.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 1e-6, name
@@ -299,8 +350,7 @@ def test_shared_dims_have_gradients(method: Method, gradient: Gradient) -> None:
 def test_sizes_depend_on_the_divergences_as_chosen(method: Method) -> None:
     divergence = torch.rand(B, D) + 0.5
     logarithmic, plain = (
-        make_sharing(method, D, 0.0, GAMMA, "flow", inputs)
-        for inputs in ("log-divergence", "divergence")
+        new_sharing(method, size_inputs=inputs) for inputs in ("log-divergence", "divergence")
     )
     for sharing, inputs in ((logarithmic, divergence.log()), (plain, divergence)):
         torch.nn.init.normal_(sharing.weights.linear.weight)
@@ -320,7 +370,7 @@ def test_training_shares_the_dims_of_equal_views_and_few_of_different_ones(
         shades = torch.stack([first, first if in_common else second], 1)
         return shades.repeat_interleave(64, -1).unflatten(-1, shape)
 
-    sharing = make_sharing("drpm", D, prior_log_odds=0.0, gamma=0.25, gradient="flow")
+    sharing = new_sharing("drpm")
     encoder = LinearEncoder(math.prod(shape), D)
     objective = TracePartition_ELBO(gamma=0.25, delta=0.01)(
         PairModel(LinearDecoder(D, shape), sharing), PairGuide(encoder, sharing)

@@ -35,8 +35,8 @@ from models.vae.evaluate import (
 )
 from models.vae.figures import save_swaps
 from models.vae.model import PairGuide, PairModel
-from models.vae.sharing import Method, make_sharing
-from models.vae.train import PairTraining
+from models.vae.sharing import Method
+from models.vae.train import PairTraining, make_sharing
 from pyro_drpm.infer import TracePartition_ELBO, temperature
 from tests.models.training_checks import (
     Killed,
@@ -288,7 +288,7 @@ def perfect_training(method: Method = "ada") -> PairTraining:
     stub = SimpleNamespace(
         encoder=encoder,
         decoder=decoder,
-        sharing=make_sharing(method, 4, 0.0, 1.0, "flow"),
+        sharing=make_sharing(dataclasses.replace(PRESETS["mpi3d"], latent_dim=4), method),
         average="gvae",
         parameters=lambda: iter([torch.zeros(())]),
     )
