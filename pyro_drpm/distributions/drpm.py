@@ -24,6 +24,7 @@ from pyro_drpm.ops.drawn_partition import drawn_partition
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.partitions import relaxed_partition, straight_through_partition
 from pyro_drpm.ops.plackett_luce import log_best_ordering_probability, log_ordering_probability
+from pyro_drpm.ops.ranks import Ranks
 from pyro_drpm.ops.set_probability import log_set_probability
 from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
 
@@ -324,7 +325,8 @@ class DRPM(StraightThroughDistribution):
     def _draw(self, shape: torch.Size) -> Tensor:
         log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
         scores = log_s.detach().double() + gumbel(log_s.shape, log_s.device)
-        return drawn_partition(self._sizes.law, self._draw_sizes(shape), scores, log_s)
+        ranks = Ranks.of(self._draw_sizes(shape), scores)
+        return drawn_partition(self._sizes.law, ranks, log_s)
 
     def _draw_sizes(self, shape: torch.Size) -> Tensor:
         return sample_sizes(self._sizes.law, shape)
