@@ -30,7 +30,7 @@ class Boundaries(NamedTuple):
         rest_behind: The same without ``behind``.
         rest_up: Of each rank, the rest of the preceding subset after an exchange with its last.
         rest_down: Of each rank, the rest of its subset after an exchange with ``behind``.
-        count: Size of the subset.
+        size: Of the subset.
         has_before: Whether there is an element before the first.
         has_rest: Whether there is one behind the last.
         previous: The preceding subset that is not empty.
@@ -46,7 +46,7 @@ class Boundaries(NamedTuple):
     rest_behind: Tensor
     rest_up: Tensor
     rest_down: Tensor
-    count: Tensor
+    size: Tensor
     has_before: Tensor
     has_rest: Tensor
     previous: Tensor
@@ -84,7 +84,7 @@ class Boundaries(NamedTuple):
     @property
     def active(self) -> Tensor:
         """Whether a subset has an integral: it is not empty, and not the last that is not."""
-        return (self.count > 0) & self.has_rest
+        return (self.size > 0) & self.has_rest
 
 
 def _without_each(log_s: Tensor, total: Tensor, rest: Tensor, ranks: Ranks) -> Tensor:

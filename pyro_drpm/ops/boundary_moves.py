@@ -151,7 +151,7 @@ class _Drawn(NamedTuple):
     Attributes:
         law: The tables.
         later: See :meth:`SizeLaw.later`, with one more count on either side.
-        index: Likewise.
+        places: Likewise.
         above: Which counts are larger than the drawn one, ``(*sample, *batch, K - 1, w)``.
         place: Where the drawn one is, ``(*sample, *batch, K - 1, 1)``.
         shares: Shares of counts, with all earlier boundaries as drawn.
@@ -161,7 +161,7 @@ class _Drawn(NamedTuple):
 
     law: SizeLaw
     later: Tensor
-    index: Tensor
+    places: Tensor
     above: Tensor
     place: Tensor
     shares: _Shares
@@ -173,14 +173,14 @@ class _Drawn(NamedTuple):
         place = (counts - law.mass_start)[..., :-1, None]
         mass = law.mass[..., :-1, :]
         above = (torch.arange(mass.shape[-1], device=mass.device) > place).to(mass)
-        later, index = law.later(slice(-1), remaining, margin=1)
+        later, places = law.later(slice(-1), remaining, margin=1)
         # Of what is left over with the boundary before it a place lower, as drawn, a place higher.
         joints = [mass * later[..., shift : shift + mass.shape[-1]] for shift in range(3)]
         lower, drawn, higher = (_Shares.of(joint, above, place) for joint in joints)
         follow_up = (higher.reach - drawn.above) / drawn.here
         follow_down = (drawn.reach - lower.above) / drawn.here
         follow = torch.stack([follow_up, follow_down]).clamp(0, 1)
-        return _Drawn(law, later, index, above, place, drawn, follow)
+        return _Drawn(law, later, places, above, place, drawn, follow)
 
     def gradients(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of both tables for every draw, from those of the fractions in the formula."""
@@ -191,7 +191,7 @@ class _Drawn(NamedTuple):
         # What reaches a count includes the drawn one.
         grad_joint.scatter_add_(-1, self.place, down.unsqueeze(-1))
         grad_later = torch.zeros_like(self.later)
-        grad_later.scatter_add_(-1, self.index[..., 1:-1], grad_joint * mass)
+        grad_later.scatter_add_(-1, self.places[..., 1:-1], grad_joint * mass)
         grad_mass = grad_joint * self.later[..., 1:-1]
         return F.pad(grad_mass, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
 

@@ -36,7 +36,7 @@ class Changes(NamedTuple):
     down: Tensor
     moves: Tensor
 
-    def __sub__(self, other: Changes) -> Changes:  # type: ignore[override]
+    def __sub__(self, other: Changes) -> Changes:
         """Changes of the difference of two functions."""
         pairs = zip(self, other, strict=True)
         return Changes(*(mine - theirs for mine, theirs in pairs))

@@ -54,7 +54,7 @@ def best_ordering_changes(log_s: Tensor, ranks: Ranks) -> Changes:
         return _part(log_s.unsqueeze(-2), within(first, behind), rest)
 
     fewer, rest = boundaries.rest_behind, boundaries.rest
-    more = torch.where(boundaries.count > 0, rest.logaddexp(boundaries.last), rest)
+    more = torch.where(boundaries.size > 0, rest.logaddexp(boundaries.last), rest)
     present = part(start, end, rest)
     upwards = (
         part(start, end + 1, fewer),

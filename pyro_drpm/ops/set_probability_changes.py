@@ -143,7 +143,7 @@ def _moves(around: Boundaries, nodes: _Nodes) -> Tensor:
     """Changes of the subsets' parts when boundaries move, see :class:`Changes`."""
     v, log_hits = nodes.v, nodes.log_hits
     present = torch.where(around.active, nodes.log_integral, 0.0)
-    some, several = around.count > 0, around.count > 1
+    some, several = around.size > 0, around.size > 1
 
     def integral(log_f: Tensor, exists: Tensor) -> Tensor:
         return torch.where(exists, log_f.logsumexp(-1), 0.0)
