@@ -22,7 +22,7 @@ from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.boundary_moves import boundary_moves
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
 from pyro_drpm.ops.size_moments import SizeMarginals, size_marginals
-from pyro_drpm.ops.size_normalizer import log_normalizer
+from pyro_drpm.ops.size_normalizer import log_normalizer, mean_counts
 from pyro_drpm.ops.sizes import sample_sizes
 
 __all__ = ["MultivariateFisherHypergeometric"]
@@ -96,6 +96,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
             )
         self.total_count = total_count
         log_omega = log_weights(owner, "omega", omega, log_omega, validate)
+        self._has_own_capacities = capacities is not None
         capacities = _capacities(owner, capacities, log_omega, total_count, validate)
         # The parameters stay as small as they were given: expanded copies share their tables.
         shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
@@ -110,7 +111,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         """The same distribution with another batch shape; parameters and tables are shared."""
         new = self._get_checked_instance(MultivariateFisherHypergeometric, _instance)
         batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
-        for name in ("total_count", "_log_omega", "_capacities", "_cache"):
+        for name in ("total_count", "_log_omega", "_capacities", "_has_own_capacities", "_cache"):
             setattr(new, name, getattr(self, name))
         if "has_rsample" in self.__dict__:
             new.has_rsample = self.has_rsample
@@ -289,11 +290,19 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 def _kl_of_sizes(
     q: MultivariateFisherHypergeometric, p: MultivariateFisherHypergeometric
 ) -> Tensor:
-    """Exact, infinite where ``p`` has no mass but ``q`` has."""
-    marginals = q.marginals()
-    divergence = q.expected_log_mass(marginals) - p.expected_log_mass(marginals)
+    """Exact, infinite where ``p`` has no mass but ``q`` has.
+
+    Where the capacities are the same, so are the binomial coefficients, and means are enough.
+    """
     shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    return divergence.to(q.log_omega.dtype).expand(shape)
+    if q._has_own_capacities or p._has_own_capacities:
+        marginals = q.marginals()
+        divergence = q.expected_log_mass(marginals) - p.expected_log_mass(marginals)
+    else:
+        mean = mean_counts(q._log_omega, q._capacities, q.total_count)
+        log_ratio = q._log_omega.double() - p._log_omega.double()
+        divergence = (mean * log_ratio).sum(-1) - q._log_normalizer() + p._log_normalizer()
+    return divergence.to(q._log_omega.dtype).expand(shape)
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -144,7 +144,7 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
         if torch.is_grad_enabled():
             loss = loss + leave_one_out(particles)
         loss = loss / self.num_particles
-        if is_validation_enabled():
+        if is_validation_enabled() and isinstance(loss, Tensor):
             warn_if_nan(loss, "loss")
         return loss
 

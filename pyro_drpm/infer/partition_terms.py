@@ -7,11 +7,11 @@ With :math:`g` and :math:`h` what guide and model say about the assignment given
 or bounded, the term of a drawn partition is
 
 .. math::
-    \gamma \, E_q [\log q(n) - \log p(n)] + \delta \, [g(Y) - h(Y)] .
+    \gamma \, E_q [\log q(n) - \log p(n)] + \delta \, [g(Y) - h(Y)] ,
 
-The mean over the sizes is exact. The gradient of the mean over ``Y`` is that of
-:meth:`pyro_drpm.DRPM.flow`, which looks at the differences of :math:`g - h` between neighboring
-partitions and has no bias. Where :math:`g` is the log-mass itself, its slope for parameters at a
+and with a bound :math:`\gamma \log |\Pi_Y|` more. The mean over the sizes is exact. The gradient of
+the mean over ``Y`` is that of :meth:`pyro_drpm.DRPM.flow`, which looks at differences between
+neighboring partitions and has no bias. Where :math:`g` is the log-mass itself, its slope for parameters at a
 given ``Y`` has a mean of zero and is left out: what remains vanishes, draw by draw, where guide and
 model agree (Roeder, Wu and Duvenaud: Sticking the landing, NeurIPS 2017).
 """
@@ -25,7 +25,7 @@ import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.distributions.util import scale_and_mask, sum_rightmost
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from pyro_drpm.distributions import DRPM
 from pyro_drpm.ops.changes import Changes
@@ -48,14 +48,13 @@ class _Side(NamedTuple):
 
     Attributes:
         parts: Sizes and assignment, exact or bounded.
-        changes: By how much the assignment's part changes; none if it is the same for all
-            partitions.
+        changes: By how much the assignment's part changes.
         counts_orderings: Whether the sizes' part has the number of orderings in it.
         is_mass: Whether the parts are those of the log-mass itself.
     """
 
     parts: Callable[[DRPM, Tensor], tuple[Tensor, Tensor]]
-    changes: Callable[[DRPM, Ranks], Changes] | None
+    changes: Callable[[DRPM, Ranks], Changes]
     counts_orderings: bool = False
     is_mass: bool = False
 
@@ -73,7 +72,11 @@ _TIGHT_UPPER = _Side(
     lambda fn, ranks: fn.ordering_changes(ranks),
     counts_orderings=True,
 )
-_UPPER = _Side(lambda fn, value: fn.upper_bound_parts(value), None, counts_orderings=True)
+_UPPER = _Side(
+    lambda fn, value: fn.upper_bound_parts(value),
+    lambda fn, ranks: Changes.nothing(fn.log_s, ranks),
+    counts_orderings=True,
+)
 
 # Guide and model.
 _SIDES: dict[Bound, tuple[_Side, _Side]] = {
@@ -118,26 +121,68 @@ def drawn_term(bound: Bound, weights: Weights, guide: Any, model: Any | None) ->
     Arguments and result are those of :func:`given_term`. Where the guide's site has no ranks, the
     gradient through the draw is left to a score function.
     """
-    q, Y, ranks = partition_of(guide["partition"]), guide["value"].detach(), guide["ranks"]
-    marginals = q.sizes.marginals()
-
-    def weighted(site: Any, side: _Side) -> Tensor:
-        fn = partition_of(site["partition"])
-        sizes = fn.sizes.expected_log_mass(marginals)
-        if side.counts_orderings:
-            log_orderings = torch.lgamma(marginals.counts.double() + 1)
-            sizes = sizes + marginals.expectation(log_orderings).sum(-1)
-        no_slope = side.is_mass and fn is q
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not no_slope):
-            assignment = side.parts(fn, Y)[1]
-        if ranks is not None and side.changes is not None and torch.is_grad_enabled():
-            assignment = assignment + q.flow(ranks, side.changes(fn, ranks))
-        term = weights.gamma * sizes + weights.delta * assignment
-        return _of_site(site, term.to(Y.dtype))
-
     of_guide, of_model = _SIDES[bound]
-    term = weighted(guide, of_guide)
-    return term if model is None else term - weighted(model, of_model)
+    q, mine = partition_of(guide["partition"]), _Part.of(guide, of_guide, weights, guide)
+    if model is None:
+        return _of_site(guide, mine.with_flow(guide) - weights.gamma * q.sizes.entropy())
+    p, theirs = partition_of(model["partition"]), _Part.of(model, of_model, weights, guide)
+    if _are_weighted_alike(guide, model):
+        sizes = weights.gamma * kl_divergence(q.sizes, p.sizes)
+        return _of_site(guide, (mine - theirs).with_flow(guide) + sizes)
+    expected = weights.gamma * p.sizes.expected_log_mass(q.sizes.marginals())
+    return _of_site(guide, mine.with_flow(guide) - weights.gamma * q.sizes.entropy()) - _of_site(
+        model, theirs.with_flow(guide) + expected
+    )
+
+
+class _Part(NamedTuple):
+    """What is no mean over the sizes: its value at the drawn partition, and how that changes."""
+
+    value: Tensor
+    changes: Changes | None
+
+    @staticmethod
+    def of(site: Any, side: _Side, weights: Weights, guide: Any) -> _Part:
+        fn, Y, ranks = partition_of(site["partition"]), guide["value"].detach(), guide["ranks"]
+        gradients = torch.is_grad_enabled()
+        with torch.set_grad_enabled(gradients and not (side.is_mass and site is guide)):
+            value = weights.delta * side.parts(fn, Y)[1]
+        if side.counts_orderings:
+            value = value + weights.gamma * torch.lgamma(Y.sum(-1) + 1).sum(-1)
+        if ranks is None or not gradients:
+            return _Part(value, None)
+        changes = side.changes(fn, ranks).times(weights.delta)
+        if side.counts_orderings:
+            changes = changes - Changes.of_log_orderings(ranks).times(-weights.gamma)
+        return _Part(value, changes)
+
+    def __sub__(self, other: _Part) -> _Part:
+        if self.changes is None or other.changes is None:
+            return _Part(self.value - other.value, None)
+        return _Part(self.value - other.value, self.changes - other.changes)
+
+    def with_flow(self, guide: Any) -> Tensor:
+        """The value with the gradient of its mean."""
+        if self.changes is None:
+            return self.value
+        flow = partition_of(guide["partition"]).flow(guide["ranks"], self.changes)
+        return self.value + flow.to(self.value.dtype)
+
+
+def _are_weighted_alike(guide: Any, model: Any) -> bool:
+    """Whether guide and model scale and mask a site in the same way."""
+    unmasked = all(
+        site["mask"] is None and not _has_mask(site["partition"]) for site in (guide, model)
+    )
+    scales = guide["scale"], model["scale"]
+    numbers = not any(isinstance(scale, Tensor) for scale in scales)
+    return unmasked and (scales[0] is scales[1] or (numbers and scales[0] == scales[1]))
+
+
+def _has_mask(fn: Any) -> bool:
+    return isinstance(fn, MaskedDistribution) or (
+        hasattr(fn, "base_dist") and _has_mask(fn.base_dist)
+    )
 
 
 def score(guide: Any) -> Tensor:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from pyro_drpm.ops.ranks import Ranks
 
 __all__ = ["Changes"]
 
@@ -36,7 +39,30 @@ class Changes(NamedTuple):
     down: Tensor
     moves: Tensor
 
+    @staticmethod
+    def nothing(log_s: Tensor, ranks: Ranks) -> Changes:
+        """Of a function that is the same for all partitions."""
+        shape = torch.broadcast_shapes(log_s.shape, ranks.element.shape)
+        none = log_s.new_zeros(shape, dtype=torch.float64)
+        moves = none.new_zeros(2, 3, *shape[:-1], ranks.counts.shape[-1])
+        return Changes(none, none, moves)
+
+    @staticmethod
+    def of_log_orderings(ranks: Ranks) -> Changes:
+        """Of ``log |Pi_Y|``, the sum of ``log n_k!``."""
+        changes = Changes.nothing(ranks.score, ranks)
+        size = ranks.counts.double()
+        lost, present, gained = (torch.lgamma((size + i).clamp(min=0) + 1) for i in (-1, 0, 1))
+        gain, loss, same = gained - present, lost - present, torch.zeros_like(present)
+        moves = torch.stack([torch.stack([gain, loss, same]), torch.stack([loss, gain, same])])
+        return changes._replace(moves=moves.expand_as(changes.moves))
+
     def __sub__(self, other: Changes) -> Changes:
         """Changes of the difference of two functions."""
-        pairs = zip(self, other, strict=True)
-        return Changes(*(mine - theirs for mine, theirs in pairs))
+        return Changes(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def times(self, weight: float | Tensor) -> Changes:
+        """Changes of a function times a number for each partition, ``(*batch,)``."""
+        if isinstance(weight, Tensor):
+            weight = weight.detach().unsqueeze(-1)
+        return Changes(*(weight * change for change in self))

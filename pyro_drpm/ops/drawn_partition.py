@@ -42,7 +42,6 @@ def drawn_partition(law: SizeLaw, ranks: Ranks, log_s: Tensor) -> Tensor:
     return partition_by_draw(log_s, boundary_moves(law, ranks.counts), ranks)
 
 
-@overridable
 def partition_by_draw(log_s: Tensor, moves: Tensor, ranks: Ranks) -> Tensor:
     """The same with gradients for the moves of the boundaries.
 
@@ -56,7 +55,12 @@ def partition_by_draw(log_s: Tensor, moves: Tensor, ranks: Ranks) -> Tensor:
     Returns:
         Entries 0 and 1, shape ``(*batch, K, n)``. Once differentiable.
     """
-    result: Tensor = _PartitionByDraw.apply(log_s, moves, *ranks)
+    return _partition_by_draw(log_s, moves, *ranks)
+
+
+@overridable
+def _partition_by_draw(log_s: Tensor, moves: Tensor, *of_ranks: Tensor) -> Tensor:
+    result: Tensor = _PartitionByDraw.apply(log_s, moves, *of_ranks)
     return result
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.boundaries import Boundaries
 from pyro_drpm.ops.changes import Changes
+from pyro_drpm.ops.plackett_luce import are_equal
 from pyro_drpm.ops.ranks import Ranks
 
 __all__ = ["best_ordering_changes"]
@@ -41,6 +42,8 @@ def best_ordering_changes(log_s: Tensor, ranks: Ranks) -> Changes:
     Returns:
         Float64, without gradients.
     """
+    if are_equal(log_s):
+        return Changes.nothing(log_s, ranks)
     boundaries = Boundaries.of(log_s, ranks)
     # From here on, ranks come in the order of rising scores.
     log_s, order = boundaries.log_s.sort(dim=-1)

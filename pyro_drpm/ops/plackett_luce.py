@@ -12,7 +12,12 @@ from torch import Tensor
 
 from pyro_drpm.ops.labels import subset_of_each
 
-__all__ = ["best_ordering", "log_best_ordering_probability", "log_ordering_probability"]
+__all__ = [
+    "are_equal",
+    "best_ordering",
+    "log_best_ordering_probability",
+    "log_ordering_probability",
+]
 
 
 def log_ordering_probability(log_s: Tensor, ordering: Tensor) -> Tensor:
@@ -30,6 +35,14 @@ def log_ordering_probability(log_s: Tensor, ordering: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(log_s.shape, ordering.shape)
     ordered = log_s.double().expand(shape).gather(-1, ordering.expand(shape))
     return (ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
+
+
+def are_equal(log_s: Tensor) -> bool:
+    """Whether constant scores are one number in memory, as after ``expand``.
+
+    Then all orderings are equally probable, and nothing has to be computed of them.
+    """
+    return log_s.stride(-1) == 0 and not log_s.requires_grad
 
 
 def best_ordering(log_s: Tensor, Y: Tensor) -> Tensor:
@@ -64,7 +77,7 @@ def log_best_ordering_probability(log_s: Tensor, Y: Tensor) -> Tensor:
     Returns:
         Shape ``(*batch,)``, float64.
     """
-    if log_s.stride(-1) == 0 and not log_s.requires_grad:
+    if are_equal(log_s):
         shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
         log_factorial = math.lgamma(log_s.shape[-1] + 1)
         return log_s.new_full(shape, -log_factorial, dtype=torch.float64)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ class Ranks(NamedTuple):
 
 def _subset_of_each(counts: Tensor, shape: torch.Size) -> Tensor:
     """The first subset as many times as it has elements, and so on, shape ``(*batch, n)``."""
-    num_subsets, rows = counts.shape[-1], counts.shape[:-1].numel()
+    num_subsets, rows = counts.shape[-1], math.prod(counts.shape[:-1])
     k = torch.arange(num_subsets, device=counts.device).repeat(rows)
     subset = k.repeat_interleave(counts.flatten(), output_size=rows * shape[-1])
-    return subset.view(*counts.shape[:-1], -1).expand(shape).contiguous()
+    return subset.view(*counts.shape[:-1], shape[-1]).expand(shape).contiguous()

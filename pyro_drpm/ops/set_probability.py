@@ -37,6 +37,7 @@ from pyro_drpm.ops.interpolation import interpolated
 from pyro_drpm.ops.labels import subset_of_each
 from pyro_drpm.ops.log_rests import log_rests
 from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.plackett_luce import are_equal
 
 __all__ = ["log_set_probability"]
 
@@ -84,6 +85,9 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     quadrature = _QUADRATURE[log_s.dtype]
     batch_shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
     log_s, Y = log_s.expand(*batch_shape, -1), Y.expand(*batch_shape, -1, -1)
+    if hard and are_equal(log_s) and not Y.requires_grad:  # all partitions are as probable
+        log_ways = torch.lgamma(Y.sum(-1).double() + 1).sum(-1)
+        return log_ways - math.lgamma(Y.shape[-1] + 1)
     if Y.shape[-2] == 1:  # certain, with gradients of zero
         return 0.0 * (log_s * Y.squeeze(-2)).sum(-1).double()
     # Of two subsets only the first has an integral: all elements meet its nodes without looking up

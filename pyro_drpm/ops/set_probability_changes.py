@@ -31,6 +31,7 @@ from torch import Tensor
 from pyro_drpm.ops.boundaries import Boundaries, largest_of_each
 from pyro_drpm.ops.changes import Changes
 from pyro_drpm.ops.clocks import log_hit
+from pyro_drpm.ops.plackett_luce import are_equal
 from pyro_drpm.ops.ranks import Ranks
 from pyro_drpm.ops.set_probability import _edges, _log_peak, _OwnMembers
 
@@ -62,6 +63,8 @@ def set_probability_changes(log_s: Tensor, ranks: Ranks) -> Changes:
     Returns:
         Float64, without gradients.
     """
+    if are_equal(log_s):
+        return Changes.of_log_orderings(ranks)  # log |Pi_Y| but for a constant
     around = Boundaries.of(log_s, ranks)
     nodes = _Nodes.of(around, ranks)
     up, down = _exchanges(around, nodes, ranks)

@@ -277,7 +277,7 @@ def test_enumeration_of_too_many(d: Any, right: str, received: str) -> None:
 
 @pytest.mark.parametrize("bound", ["loose", None, ["exact"]])
 def test_bound(bound: Any) -> None:
-    with raises("one of lemma, tight, exact", f"got {bound!r}"):
+    with raises("one of exact, tight, lemma", f"got {bound!r}"):
         TracePartition_ELBO(bound=bound)
 
 

@@ -63,17 +63,18 @@ def latent_divergence(subsets: list[int]) -> float:
     return total
 
 
-def size_terms(Y: Tensor) -> tuple[float, float]:
-    """``log q(n)`` and ``log p(n)`` by enumeration of all count vectors."""
-    counts = tuple(int(c) for c in Y.sum(-1))
+def size_terms() -> tuple[float, float]:
+    """Means of ``log q(n)`` and ``log p(n)`` over all count vectors."""
     m = torch.full((K,), N)
-    q = log_size_probabilities(LOG_OMEGA, m, N)[counts]
-    return q, log_size_probabilities(PRIOR_LOG_OMEGA, m, N)[counts]
+    q = log_size_probabilities(LOG_OMEGA, m, N)
+    p = log_size_probabilities(PRIOR_LOG_OMEGA, m, N)
+    means = [sum(math.exp(q[counts]) * of[counts] for counts in q) for of in (q, p)]
+    return means[0], means[1]
 
 
 def lemma_terms(Y: Tensor) -> tuple[float, float]:
     """Equations 45 and 46: sizes with the number of orderings, and the orderings."""
-    q, p = size_terms(Y)
+    q, p = size_terms()
     log_orderings = sum(math.log(math.factorial(int(c))) for c in Y.sum(-1))
     highest = max(log_ordering(LOG_S, pi) for pi in itertools.permutations(range(N)))
     given = max(log_ordering(PRIOR_LOG_S, pi) for pi in orderings_of(Y))
@@ -88,7 +89,7 @@ def tight_terms(Y: Tensor) -> tuple[float, float]:
 
 
 def exact_terms(Y: Tensor) -> tuple[float, float]:
-    q, p = size_terms(Y)
+    q, p = size_terms()
     return q - p, log_assignment(LOG_S, Y) - log_assignment(PRIOR_LOG_S, Y)
 
 
