@@ -23,6 +23,7 @@ to 10 nats apart, to some percent where they are 100 nats apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,7 @@ _USUAL_NODES = 48
 _CHUNK = 1 << 17
 # Rates relative to those at the center of the nodes: no exponential of them and no product with a
 # time is zero or infinite.
-_MAX_LOG = 400.0
+_MAX_LOG = {torch.float32: 60.0, torch.float64: 400.0}
 _TINY = 1e-300
 
 
@@ -67,7 +68,8 @@ def set_probability_changes(log_s: Tensor, ranks: Ranks) -> Changes:
         return Changes.of_log_orderings(ranks)  # log |Pi_Y| but for a constant
     around = Boundaries.of(log_s, ranks)
     nodes = _Nodes.of(around, ranks)
-    up, down = _exchanges(around, nodes, ranks)
+    dtype = log_s.dtype if _are_near(around, nodes) else torch.float64
+    up, down = _exchanges(around, nodes, ranks, dtype)
     return Changes(up, down, _moves(around, nodes))
 
 
@@ -112,6 +114,15 @@ def _num_nodes(width: Tensor, log_peak: Tensor) -> int:
         return _USUAL_NODES
     per_unit = (_NODES_PER_DEVIATION * (log_peak / 2).exp()).clamp(min=_NODES_PER_UNIT)
     return min(max(math.ceil(float((width * per_unit).max())), _FEWEST_NODES), _MOST_NODES)
+
+
+def _are_near(around: Boundaries, nodes: _Nodes) -> bool:
+    """Whether float32 holds all ratios of scores and nodes; not known without a GPU's answer."""
+    if nodes.v.device.type != "cpu":
+        return False
+    low, high = around.log_s.aminmax()
+    width = nodes.v[..., -1] - nodes.v[..., 0]
+    return float(high - low + width.max()) < _MAX_LOG[torch.float32]
 
 
 def _extremes(around: Boundaries, ranks: Ranks, rest: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,78 +187,121 @@ def _moves(around: Boundaries, nodes: _Nodes) -> Tensor:
     return torch.stack([torch.stack(upwards), torch.stack(downwards)]) - present
 
 
-def _exchanges(around: Boundaries, nodes: _Nodes, ranks: Ranks) -> tuple[Tensor, Tensor]:
+def _exchanges(
+    around: Boundaries, nodes: _Nodes, ranks: Ranks, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Changes of the mass when each element moves up, or down, by an exchange."""
-    v, log_hits = nodes.v, nodes.log_hits
+    v, log_hits, own = nodes.v, nodes.log_hits, ranks.of_own
     density = _log_density(torch.where(around.has_rest, around.rest, around.last), v)
     behind = (around.rest_behind.unsqueeze(-1) + v).exp()
-    # What a subset's nodes weigh without the one of both elements that is the same for all.
-    factors = [
-        log_hits - _log_hit(around.last, v),
-        log_hits + density + _log_hit(around.before, v),
-        log_hits - behind + _log_hit(around.behind, v),
-        log_hits + density - _log_hit(around.first, v),
-    ]
-    tops = [factor.amax(-1) for factor in factors]
-    weights = [(x - top.unsqueeze(-1)).exp() for x, top in zip(factors, tops, strict=True)]
-    sums = _sums(around, v, weights, ranks)
-    own = ranks.of_own
     previous, following = own(around.previous), own(around.following)
-    places = [previous, ranks.subset, ranks.subset, following]
-    into_previous, out_up, out_down, into_following = (
-        total.log() + (top - nodes.log_integral).gather(-1, place)
-        for total, top, place in zip(sums, tops, places, strict=True)
+    has_before, has_rest, active = own(around.has_before), own(around.has_rest), own(around.active)
+    comes_into_following = has_rest & around.active.gather(-1, following)
+    log_s, rest_up = around.log_s.flatten(), around.rest_up.flatten()
+    sums = _SumsOverNodes.of(nodes, dtype)
+
+    # The factor of each node is what it weighs without the element that changes places.
+    (into_previous,) = sums.log(
+        [log_hits - _log_hit(around.last, v)],
+        previous,
+        has_before,
+        lambda i, row: (
+            sums.minus_x(log_s[i], row).expm1_().neg_().mul_(sums.minus_x(rest_up[i], row).exp_()),
+        ),
     )
-    up = into_previous + around.rest_up + torch.where(own(around.active), out_up, 0.0)
-    into_following = torch.where(around.active.gather(-1, following), into_following, 0.0)
-    down = out_down + around.rest_down + into_following
-    return torch.where(own(around.has_before), up, 0.0), torch.where(
-        own(around.has_rest), down, 0.0
+
+    def out(i: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        odds = sums.minus_x(log_s[i], row).neg_().expm1_().clamp_(min=sums.tiny)
+        return (1 + (inverse := odds.reciprocal_())), inverse
+
+    out_up, out_down = sums.log(
+        [
+            log_hits + density + _log_hit(around.before, v),
+            log_hits - behind + _log_hit(around.behind, v),
+        ],
+        ranks.subset,
+        active,
+        out,
     )
+    (into_following,) = sums.log(
+        [log_hits + density - _log_hit(around.first, v)],
+        following,
+        comes_into_following,
+        lambda i, row: (sums.minus_x(log_s[i], row).expm1_().neg_(),),
+    )
+    up = into_previous + around.rest_up + torch.where(active, out_up, 0.0)
+    down = out_down + around.rest_down + torch.where(comes_into_following, into_following, 0.0)
+    return torch.where(has_before, up, 0.0), torch.where(has_rest, down, 0.0)
 
 
-def _sums(around: Boundaries, v: Tensor, weights: list[Tensor], ranks: Ranks) -> list[Tensor]:
-    """Sums over nodes of weights times what each element adds, ``(*batch, n)`` each.
+class _SumsOverNodes(NamedTuple):
+    """Sums over the nodes of subsets that elements meet.
 
-    With ``x`` the element's rate times time: ``(1 - e^-x) e^{-R' t}`` where it comes into the
-    preceding subset, ``1 / (1 - e^-x)`` and ``1 / (e^x - 1)`` where it leaves its own, and
-    ``1 - e^-x`` where it comes into the following one.
+    Attributes:
+        log_integral: See :class:`_Nodes`.
+        center: Middle of the nodes, of which rates are measured, shape ``(rows, 1)``.
+        time: Times of the nodes from there on, ``(rows, nodes)``.
+        tiny: What is not zero yet.
     """
-    num_subsets = v.shape[-2]
-    first = torch.arange(ranks.subset[..., 0].numel(), device=v.device) * num_subsets
-    first = first.view(ranks.subset.shape[:-1]).unsqueeze(-1)
-    own = ranks.of_own
-    places = (own(around.previous), ranks.subset, own(around.following))
-    rows = [(place + first).flatten() for place in places]
-    center = (v[..., :1] + v[..., -1:]) / 2
-    time = (v - center).exp().flatten(0, -2)
-    center = center.flatten()
-    flat = [weight.flatten(0, -2) for weight in weights]
-    step = max(1, _CHUNK // v.shape[-1])
-    chunks = [x.split(step) for x in (*rows, around.log_s.flatten(), around.rest_up.flatten())]
 
-    def minus_x(log_rate: Tensor, row: Tensor) -> Tensor:
-        rate = (log_rate + center[row]).clamp(-_MAX_LOG, _MAX_LOG).exp()
-        return time.index_select(0, row) * -rate.unsqueeze(-1)
+    log_integral: Tensor
+    center: Tensor
+    time: Tensor
+    tiny: float
 
-    parts = []
-    for previous, here, following, log_s, rest in zip(*chunks, strict=True):
-        into_previous, out_up, out_down, into_following = (
-            w.index_select(0, row)
-            for w, row in zip(flat, (previous, here, here, following), strict=True)
-        )
-        odds = minus_x(log_s, here).neg_().expm1_().clamp_(min=_TINY).reciprocal_()
-        hit = minus_x(log_s, previous).expm1_().neg_()
-        last = minus_x(log_s, following).expm1_().neg_()
-        parts.append(
-            torch.stack(
-                [
-                    (into_previous.mul_(hit) * minus_x(rest, previous).exp_()).sum(-1),
-                    (out_up * (1 + odds)).sum(-1),
-                    (out_down.mul_(odds)).sum(-1),
-                    (into_following.mul_(last)).sum(-1),
-                ]
+    @staticmethod
+    def of(nodes: _Nodes, dtype: torch.dtype) -> _SumsOverNodes:
+        v = nodes.v.flatten(0, -2)
+        center = (v[:, :1] + v[:, -1:]) / 2
+        time = (v - center).exp().to(dtype)
+        return _SumsOverNodes(nodes.log_integral, center, time, torch.finfo(dtype).tiny)
+
+    def minus_x(self, log_rate: Tensor, row: Tensor) -> Tensor:
+        """Minus the product of rates and times, shape ``(elements, nodes)``."""
+        reach = _MAX_LOG[self.time.dtype]
+        log_rate = log_rate.unsqueeze(-1) + self.center.index_select(0, row)
+        rate = log_rate.clamp_(-reach, reach).exp_().neg_().to(self.time.dtype)
+        return self.time.index_select(0, row).mul_(rate)
+
+    def log(
+        self,
+        log_factors: list[Tensor],
+        subset: Tensor,
+        exists: Tensor,
+        terms: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    ) -> list[Tensor]:
+        """Logarithms of ``sum_q factor_kq term_iq``, relative to the drawn partition's integral.
+
+        Args:
+            log_factors: Logarithms of the factors, ``(*batch, K, nodes)`` each.
+            subset: The subset that each element meets, ``(*batch, n)``.
+            exists: Whether it does, likewise; what it is given else does not matter.
+            terms: Of some elements, given by their places, and rows of the nodes they meet.
+
+        Returns:
+            Shape ``(*batch, n)`` each.
+        """
+        tops = [factor.amax(-1) for factor in log_factors]
+        factors = [
+            (factor - top.unsqueeze(-1)).exp().flatten(0, -2).to(self.time.dtype)
+            for factor, top in zip(log_factors, tops, strict=True)
+        ]
+        row = torch.arange(len(self.time), device=subset.device).view(self.log_integral.shape)
+        row = row.gather(-1, subset).flatten()
+        index = torch.arange(len(row), device=row.device)
+        if row.device.type == "cpu":  # a GPU would have to be waited for
+            index = index[exists.flatten()]
+        parts = []
+        for i in index.split(max(1, _CHUNK // self.time.shape[-1])):
+            rows = row[i]
+            products = zip(factors, terms(i, rows), strict=True)
+            parts.append(
+                torch.stack([(f.index_select(0, rows).mul_(x)).sum(-1) for f, x in products])
             )
-        )
-    sums = torch.cat(parts, -1).clamp(min=_TINY)
-    return list(sums.view(4, *ranks.subset.shape).unbind(0))
+        sums = row.new_ones(len(factors), len(row), dtype=torch.float64)
+        sums[:, index] = torch.cat(parts, -1).double()
+        return [
+            total.view(subset.shape).clamp(min=_TINY).log()
+            + (top - self.log_integral).gather(-1, subset)
+            for total, top in zip(sums, tops, strict=True)
+        ]
