@@ -332,6 +332,7 @@ class DRPM(StraightThroughDistribution):
         Returns:
             Shape ``(*sample, *batch)``.
         """
+        ranks = ranks.expand(changes.up.shape[:-1])
         moves = boundary_flow(self._sizes.law, ranks.counts, changes.moves)
         log_s = self._ordering.log_s
         ranked = log_s.detach().double().expand(ranks.element.shape).gather(-1, ranks.element)

@@ -54,9 +54,8 @@ class Boundaries(NamedTuple):
 
     @staticmethod
     def of(log_s: Tensor, ranks: Ranks) -> Boundaries:
-        shape = torch.broadcast_shapes(log_s.shape, ranks.element.shape)
-        ranked = log_s.double().expand(shape).gather(-1, ranks.element.expand(shape))
-        start, end, n = ranks.start, ranks.end, shape[-1]
+        ranked = log_s.double().expand(ranks.element.shape).gather(-1, ranks.element)
+        start, end, n = ranks.start, ranks.end, ranked.shape[-1]
         first, last, before, behind = (
             ranks.at(ranked, rank) for rank in (start, end - 1, start - 1, end)
         )

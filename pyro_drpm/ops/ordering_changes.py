@@ -44,6 +44,7 @@ def best_ordering_changes(log_s: Tensor, ranks: Ranks) -> Changes:
     """
     if are_equal(log_s):
         return Changes.nothing(log_s, ranks)
+    ranks = ranks.expand(torch.broadcast_shapes(log_s.shape, ranks.element.shape)[:-1])
     boundaries = Boundaries.of(log_s, ranks)
     # From here on, ranks come in the order of rising scores.
     log_s, order = boundaries.log_s.sort(dim=-1)

@@ -43,6 +43,14 @@ class Ranks(NamedTuple):
         score, element = scores.sort(dim=-1, descending=True, stable=True)
         return Ranks(counts, element, score, _subset_of_each(counts, element.shape))
 
+    def expand(self, batch_shape: torch.Size) -> Ranks:
+        """The same for a larger batch; counts stay as they are."""
+        return self._replace(
+            element=self.element.expand(*batch_shape, -1),
+            score=self.score.expand(*batch_shape, -1),
+            subset=self.subset.expand(*batch_shape, -1),
+        )
+
     @property
     def end(self) -> Tensor:
         """Boundaries behind the subsets, shape ``(*batch, K)``."""

@@ -66,6 +66,7 @@ def set_probability_changes(log_s: Tensor, ranks: Ranks) -> Changes:
     """
     if are_equal(log_s):
         return Changes.of_log_orderings(ranks)  # log |Pi_Y| but for a constant
+    ranks = ranks.expand(torch.broadcast_shapes(log_s.shape, ranks.element.shape)[:-1])
     around = Boundaries.of(log_s, ranks)
     nodes = _Nodes.of(around, ranks)
     dtype = log_s.dtype if _are_near(around, nodes) else torch.float64
@@ -101,7 +102,9 @@ class _Nodes(NamedTuple):
         lowest, highest = _extremes(around, ranks, rest)
         low = log_peak - highest - left
         width = log_peak - lowest + right - low
-        t = torch.linspace(0, 1, _num_nodes(width, log_peak), device=low.device).double()
+        # The narrowest integrand is that of the greatest rest; no peak exceeds 1 + n_k.
+        sharpest = torch.minimum(log_peak + highest - rest, around.size.double().log1p())
+        t = torch.linspace(0, 1, _num_nodes(width, sharpest), device=low.device).double()
         v = low.unsqueeze(-1) + width.unsqueeze(-1) * t
         log_step = (width / (len(t) - 1)).log().unsqueeze(-1)
         log_hits = v + log_step + members.log_hits(v)
