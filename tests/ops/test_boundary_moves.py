@@ -3,7 +3,7 @@
 
 import torch
 
-from pyro_drpm.ops.boundary_moves import boundary_moves
+from pyro_drpm.ops.boundary_moves import boundary_flow, boundary_moves
 from pyro_drpm.ops.size_law import size_law
 from pyro_drpm.ops.sizes import sample_sizes
 from tests.oracles import log_size_probabilities
@@ -42,6 +42,38 @@ def test_moves_give_the_exact_gradient_of_quadratics_without_sampling() -> None:
 
         mean = (prob[:, None] * counts).sum(0)
         exact = (prob[:, None] * (counts - mean) * value.detach()[:, None]).sum(0)
+        torch.testing.assert_close(estimate, exact, rtol=1e-9, atol=1e-10)
+
+
+def test_differences_give_the_exact_gradient_of_any_function() -> None:
+    """Of parts with an arbitrary value for every place of both boundaries of a subset."""
+    torch.manual_seed(0)
+    for n, num_subsets, top in [(4, 3, 4), (5, 4, 5), (6, 4, 3), (7, 2, 7), (3, 5, 2), (3, 1, 3)]:
+        m = torch.full((num_subsets,), top)
+        log_omega = torch.randn(num_subsets, dtype=torch.float64, requires_grad=True)
+        law = size_law(log_omega, m, n)
+        masses = log_size_probabilities(log_omega, m, n)
+        counts = torch.tensor(list(masses))
+        prob = torch.tensor(list(masses.values()), dtype=torch.float64).exp()
+        tables = torch.randn(num_subsets, n + 3, n + 3, dtype=torch.float64)
+        end = counts.cumsum(-1) + 1
+        start = end - counts
+        k = torch.arange(num_subsets)
+        parts = tables[k, start, end]
+        steps = [(0, 1), (1, 0), (1, 1)]
+        moves = torch.stack(
+            [
+                torch.stack([tables[k, start + i * sign, end + j * sign] - parts for i, j in steps])
+                for sign in (1, -1)
+            ]
+        )
+        flow = boundary_flow(law, counts, moves)
+        assert (flow == 0).all()
+        if num_subsets == 1:
+            continue
+        (estimate,) = torch.autograd.grad((prob * flow).sum(), log_omega)
+        mean = (prob[:, None] * counts).sum(0)
+        exact = (prob[:, None] * (counts - mean) * parts.sum(-1)[:, None]).sum(0)
         torch.testing.assert_close(estimate, exact, rtol=1e-9, atol=1e-10)
 
 

@@ -43,7 +43,7 @@ def log_number_of_orderings(log_s: Tensor, Y: Tensor) -> float:
 def expected_changes(
     f: Callable[[Tensor, Tensor], float], log_s: Tensor, ranks: Ranks
 ) -> tuple[Tensor, Tensor, dict[tuple[int, int, int], float]]:
-    """Exchanges upwards and downwards, and joint moves of the boundaries from ``j`` to ``l - 1``."""
+    """Exchanges upwards and downwards, and joint moves of boundaries ``j`` to ``l - 1``."""
     num_subsets, n = len(ranks.counts), len(ranks.element)
     ends = ranks.counts.cumsum(0)
 

@@ -1,0 +1,364 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Gradients of the loss against those of the enumerated loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, TraceMeanField_ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor
+
+from pyro_drpm import DRPM
+from pyro_drpm.infer import TracePartition_ELBO
+
+BOUNDS: list[Any] = ["exact", "tight", "lemma"]
+GAMMA, DELTA = 0.7, 1.3
+DRAWS = 20_000
+RLOO: Any = {"estimator": "rloo"}
+
+every_bound = pytest.mark.parametrize("bound", BOUNDS)
+
+
+def enumerated(bound: str, q: DRPM, p: DRPM, gamma: float = 1.0, delta: float = 1.0) -> Tensor:
+    """The mean of the partition's terms over all partitions."""
+    Y = q.enumerate_support()
+    if bound == "exact":
+        of_guide, of_model = q.log_prob_parts(Y), p.log_prob_parts(Y)
+    else:
+        of_guide = q.upper_bound_parts(Y, tight=bound == "tight")
+        of_model = p.lower_bound_parts(Y)
+    terms = gamma * (of_guide[0] - of_model[0]) + delta * (of_guide[1] - of_model[1])
+    return (q.log_prob(Y).exp() * terms).sum()
+
+
+def each_gradient(
+    bound: Any, q: DRPM, p: DRPM, draws: int, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the loss at each of many draws, for log-weights and log-scores."""
+    leaves = [x.detach().expand(draws, -1).clone().requires_grad_() for x in (q.log_omega, q.log_s)]
+
+    def model() -> None:
+        with pyro.plate("draws", draws):
+            pyro.sample("Y", p)
+
+    def guide() -> None:
+        with pyro.plate("draws", draws):
+            pyro.sample("Y", DRPM(log_omega=leaves[0], log_s=leaves[1]))
+
+    loss = TracePartition_ELBO(bound, GAMMA, DELTA, **options).differentiable_loss(model, guide)
+    of_omega, of_s = torch.autograd.grad(loss, leaves)
+    return of_omega.double(), of_s.double()
+
+
+def check_unbiased(draws: Tensor, exact: Tensor) -> None:
+    """Means lie within the standard errors of the exact values, up to the nodes' accuracy."""
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - exact).abs() <= 4.5 * error + 2e-3 * exact.abs().max()).all()
+
+
+@every_bound
+@pytest.mark.parametrize("scale", [0.0, 1.0, 4.0, 8.0])
+@pytest.mark.parametrize(("n", "num_subsets"), [(5, 2), (5, 3), (4, 5)])
+def test_no_bias(bound: Any, scale: float, n: int, num_subsets: int) -> None:
+    torch.manual_seed(n + num_subsets)
+    log_omega = torch.randn(num_subsets, dtype=torch.float64, requires_grad=True)
+    log_s = (scale * torch.linspace(1, -1, n)).double().requires_grad_()
+    q = DRPM(log_omega=log_omega, log_s=log_s)
+    p = DRPM(
+        log_omega=torch.randn(num_subsets, dtype=torch.float64),
+        log_s=2 * torch.randn(n, dtype=torch.float64),
+    )
+    objective = enumerated(bound, q, p, GAMMA, DELTA)
+    for draws, exact in zip(
+        each_gradient(bound, q, p, DRAWS),
+        torch.autograd.grad(objective, (log_omega, log_s)),
+        strict=True,
+    ):
+        check_unbiased(draws, exact)
+
+
+def test_no_bias_in_float32_and_with_the_relaxations_gradient() -> None:
+    torch.manual_seed(0)
+    log_omega, log_s = torch.randn(3, requires_grad=True), torch.randn(5, requires_grad=True)
+    q = DRPM(log_omega=log_omega, log_s=log_s, gradient="relaxed")
+    p = DRPM(log_omega=torch.randn(3), log_s=torch.randn(5))
+    exact = torch.autograd.grad(enumerated("exact", q, p, GAMMA, DELTA), (log_omega, log_s))
+    for draws, x in zip(each_gradient("exact", q, p, DRAWS), exact, strict=True):
+        check_unbiased(draws, x.double())
+
+
+@every_bound
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [50.0, 300.0])
+def test_finite_and_small_however_far_apart_the_scores(
+    bound: Any, dtype: torch.dtype, scale: float
+) -> None:
+    torch.manual_seed(0)
+    q = DRPM(log_omega=torch.zeros(3, dtype=dtype), log_s=scale * torch.randn(6, dtype=dtype))
+    p = DRPM(log_omega=torch.zeros(3, dtype=dtype), log_s=scale * torch.randn(6, dtype=dtype))
+    for draws in each_gradient(bound, q, p, 200):
+        assert draws.isfinite().all()
+        assert draws.abs().max() < 50 * scale, "a few differences of log-masses"
+
+
+PRIORS = {
+    "two subsets": ([0.0, 0.0], [3.0, 1.0, -1.0, -3.0]),
+    "equal scores": ([1.0, -1.0, 0.0], [0.0, 0.0, 0.0, 0.0]),
+    "three subsets": ([0.5, 0.0, -0.5], [-2.0, 2.0, 0.0, 1.0]),
+}
+
+
+@every_bound
+@pytest.mark.parametrize("name", PRIORS)
+def test_training_from_flat_parameters_reaches_the_minimum(bound: Any, name: str) -> None:
+    """Within a tenth of the way to the minimum of the enumerated loss."""
+    prior_omega, prior_s = (torch.tensor(x, dtype=torch.float64) for x in PRIORS[name])
+    p = DRPM(log_omega=prior_omega, log_s=prior_s)
+
+    def posterior() -> DRPM:
+        log_omega = pyro.param("log_omega", torch.zeros_like(prior_omega))
+        log_s = pyro.param("log_s", torch.zeros_like(prior_s))
+        return DRPM(log_omega=log_omega, log_s=log_s)
+
+    start = enumerated(bound, posterior(), p).item()
+    svi = SVI(
+        lambda: pyro.sample("Y", p),
+        lambda: pyro.sample("Y", posterior()),
+        PyroOptim(torch.optim.Adam, {"lr": 0.05}),
+        TracePartition_ELBO(bound, num_particles=8, vectorize_particles=True, max_plate_nesting=0),
+    )
+    for _ in range(200):
+        svi.step()
+    reached = enumerated(bound, posterior(), p).item()
+    least = lowest(lambda q: enumerated(bound, q, p), prior_omega, prior_s)
+    assert least - 1e-6 <= reached <= least + 0.1 * (start - least) + 1e-3
+
+
+def lowest(loss: Callable[[DRPM], Tensor], *like: Tensor) -> float:
+    """Minimum of a loss over log-weights and log-scores, with exact gradients."""
+    parameters = [torch.zeros_like(x).requires_grad_() for x in like]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+
+    def objective() -> Any:
+        optimiser.zero_grad()
+        value = loss(DRPM(log_omega=parameters[0], log_s=parameters[1]))
+        value.backward()
+        return value
+
+    optimiser.step(objective)
+    return float(objective())
+
+
+def test_no_noise_where_guide_and_model_agree() -> None:
+    """Neither loss nor gradient has any, draw by draw."""
+    torch.manual_seed(0)
+    log_omega, log_s = torch.randn(3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    q, p = (DRPM(log_omega=log_omega, log_s=log_s) for _ in range(2))
+    for draws in each_gradient("exact", q, p, 50):
+        assert draws.abs().max() < 1e-12
+    loss = TracePartition_ELBO().loss(lambda: pyro.sample("Y", p), lambda: pyro.sample("Y", q))
+    assert loss == pytest.approx(0, abs=1e-12)
+
+
+class Table:
+    """A likelihood with an arbitrary value for every partition of five elements."""
+
+    def __init__(self, num_subsets: int) -> None:
+        generator = torch.Generator().manual_seed(3)
+        self.place = num_subsets ** torch.arange(5)
+        self.values = 2 * torch.randn(num_subsets**5, generator=generator, dtype=torch.float64)
+
+    def __call__(self, Y: Tensor) -> Tensor:
+        return self.values[(Y.detach().argmax(-2) * self.place).sum(-1)]
+
+
+@pytest.mark.parametrize("num_particles", [2, 8])
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_leave_one_out_has_no_bias_for_any_function(num_particles: int, vectorized: bool) -> None:
+    """Several sites: a partition in a plate, another in none, and a categorical variable."""
+    torch.manual_seed(0)
+    draws = 4_000 if num_particles == 2 else 1_000
+    f, g = Table(3), Table(2)
+    w, s, logits = (torch.randn(size, dtype=torch.float64) for size in (3, 5, 4))
+    p = DRPM(log_omega=torch.randn(3).double(), log_s=torch.randn(5).double())
+    other_p = DRPM(torch.ones(2).double(), torch.ones(5).double())
+    leaves = [x.expand(draws, -1).clone().requires_grad_() for x in (w, s, logits)]
+    of_other = torch.randn(5, dtype=torch.float64, requires_grad=True)
+
+    def model() -> None:
+        other = pyro.sample("other", other_p)
+        with pyro.plate("draws", draws):
+            Y = pyro.sample("Y", p)
+            c = pyro.sample("c", dist.Categorical(torch.ones(4).double()))
+            pyro.factor("f", f(Y) * (c == 1) + 0.1 * g(other) * c)
+
+    def guide() -> None:
+        pyro.sample("other", DRPM(log_omega=torch.zeros(2).double(), log_s=of_other))
+        with pyro.plate("draws", draws):
+            pyro.sample("Y", DRPM(log_omega=leaves[0], log_s=leaves[1]))
+            pyro.sample("c", dist.Categorical(logits=leaves[2]))
+
+    elbo = TracePartition_ELBO(
+        "exact",
+        GAMMA,
+        DELTA,
+        "rloo",
+        num_particles=num_particles,
+        vectorize_particles=vectorized,
+        max_plate_nesting=1,
+    )
+    estimates = torch.autograd.grad(elbo.differentiable_loss(model, guide), leaves)
+
+    exact_leaves = [x.clone().requires_grad_() for x in (w, s, logits)]
+    q = DRPM(log_omega=exact_leaves[0], log_s=exact_leaves[1])
+    prob = exact_leaves[2].softmax(-1)
+    Y, other = q.enumerate_support(), other_p.enumerate_support()
+    of_c = (prob * (prob.log() + torch.tensor(4.0).log())).sum()
+    other_q = DRPM(log_omega=torch.zeros(2).double(), log_s=of_other.detach())
+    mean_g = (other_q.log_prob(other).exp() * g(other)).sum()
+    mean_f = (q.log_prob(Y).exp() * f(Y)).sum() * prob[1] + 0.1 * mean_g * (
+        prob * torch.arange(4)
+    ).sum()
+    objective = enumerated("exact", q, p, GAMMA, DELTA) + of_c - mean_f
+    exact = torch.autograd.grad(objective, exact_leaves)
+    for estimate, x in zip(estimates, exact, strict=True):
+        check_unbiased(estimate, x)
+
+
+def test_leave_one_out_at_one_site() -> None:
+    """Only the site that asks for it is without a gradient through its draws."""
+    torch.manual_seed(0)
+    leaves = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    drawn: dict[str, Tensor] = {}
+
+    def program(scores: list[Tensor], infer: Any) -> None:
+        for name, log_s in zip(("first", "second"), scores, strict=True):
+            options = infer if name == "first" else None
+            fn = DRPM(log_omega=torch.zeros(2).double(), log_s=log_s)
+            drawn[name] = pyro.sample(name, fn, infer=options)
+
+    elbo = TracePartition_ELBO(num_particles=2)
+    loss = elbo.differentiable_loss(
+        lambda: program([torch.zeros(5).double()] * 2, None),
+        lambda: program(leaves, RLOO),
+    )
+    assert drawn["second"].requires_grad and not drawn["first"].requires_grad
+    loss.backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+def test_leave_one_out_takes_partitions_that_are_not_reparametrised(clusters: Any) -> None:
+    def guide() -> None:
+        pyro.sample("Y", clusters.posterior().has_rsample_(False))
+
+    elbo = TracePartition_ELBO(
+        estimator="rloo", num_particles=8, vectorize_particles=True, max_plate_nesting=0
+    )
+    svi = SVI(clusters.model, guide, PyroOptim(torch.optim.Adam, {"lr": 0.1}), elbo)
+    start = clusters.exact_loss(clusters.posterior()).item()
+    for _ in range(150):
+        svi.step()
+    reached = clusters.exact_loss(clusters.posterior()).item()
+    least = lowest(clusters.exact_loss, clusters.omega, clusters.s)
+    assert reached <= least + 0.1 * (start - least)
+
+
+def test_errors(clusters: Any) -> None:
+    with pytest.raises(ValueError, match=r"one of flow, rloo, but got 'reinforce'"):
+        TracePartition_ELBO(estimator="reinforce")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"at least 2 .* but got 1"):
+        TracePartition_ELBO(estimator="rloo")
+
+    def guide() -> None:
+        pyro.sample("Y", clusters.posterior(), infer=RLOO)
+
+    with pytest.raises(ValueError, match=r"at least 2 .* but got 1"):
+        TracePartition_ELBO().differentiable_loss(clusters.model, guide)
+
+
+def test_vectorized_particles_may_not_multiply_a_likelihood(clusters: Any) -> None:
+    """A plate after a partition adds a dim to the left of the particles, which then count twice."""
+
+    def model(in_plate: bool) -> None:
+        Y = pyro.sample("Y", clusters.prior)
+        likelihood = dist.Normal((clusters.locations.unsqueeze(-1) * Y).sum(-2), 0.7)
+        if in_plate:
+            with pyro.plate("elements", 4):
+                pyro.sample("x", likelihood, obs=clusters.x)
+        else:
+            pyro.sample("x", likelihood.to_event(1), obs=clusters.x)
+
+    elbo = TracePartition_ELBO(num_particles=8, vectorize_particles=True)
+    with pytest.raises(ValueError, match=r"site 'x' has batch shape .*to_event\(1\)"):
+        elbo.loss(lambda: model(True), clusters.guide)
+    losses = [
+        e.loss(lambda: model(False), clusters.guide)
+        for e in (
+            TracePartition_ELBO(num_particles=2_000, vectorize_particles=True, max_plate_nesting=0),
+            TracePartition_ELBO(num_particles=200),
+        )
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1.0)
+
+
+class Renamed(DRPM):
+    """A subclass with a mode of its own, but the same masses."""
+
+    @property
+    def mode(self) -> Tensor:
+        return super().mode.flip(-1)
+
+
+def test_subclasses_with_the_same_masses_have_the_same_gradients(clusters: Any) -> None:
+    gradients = []
+    for family in (DRPM, Renamed):
+        pyro.set_rng_seed(1)
+        log_s = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+
+        def guide(family: Any = family, log_s: Tensor = log_s) -> None:
+            pyro.sample("Y", family(log_omega=torch.zeros(2).double(), log_s=log_s))
+
+        loss = TracePartition_ELBO().differentiable_loss(clusters.model, guide)
+        gradients.append(torch.autograd.grad(loss, log_s)[0])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_divergences_of_other_sites_are_those_of_pyro() -> None:
+    """Transformed distributions with tensor parameters are compared, not taken for equal."""
+
+    def program(loc: float) -> None:
+        shift = dist.transforms.AffineTransform(torch.tensor(loc), torch.tensor(1.0))
+        pyro.sample("z", dist.TransformedDistribution(dist.Normal(0.0, 1.0), [shift]))
+        pyro.sample("w", dist.Weibull(torch.tensor(1.0 + loc), torch.tensor(2.0)))
+        pyro.sample("k", dist.Kumaraswamy(torch.tensor(1.0 + loc), torch.tensor(2.0)))
+        pyro.sample("x", dist.Normal(torch.tensor(loc), 1.0))
+
+    losses = []
+    for elbo in (TracePartition_ELBO(num_particles=3), TraceMeanField_ELBO(num_particles=3)):
+        pyro.set_rng_seed(0)
+        losses.append(elbo.loss(lambda: program(0.0), lambda: program(3.0)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert abs(losses[0]) > 5
+
+
+def test_losses_without_gradients(clusters: Any) -> None:
+    """They can be evaluated where nothing is differentiated, by Pyro's own ELBO as well."""
+    log_s = torch.zeros(4, dtype=torch.float64)  # constant
+
+    def guide() -> None:
+        pyro.sample("Y", DRPM(log_omega=torch.zeros(2).double(), log_s=log_s))
+
+    for elbo in (TracePartition_ELBO(), TraceMeanField_ELBO()):
+        svi = SVI(clusters.model, guide, PyroOptim(torch.optim.Adam, {}), elbo)
+        assert svi.step() > 0
+        assert svi.evaluate_loss() > 0
+        with torch.no_grad():
+            assert elbo.loss(clusters.model, clusters.guide) > 0
