@@ -13,7 +13,6 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import lazy_property
 
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
@@ -92,7 +91,7 @@ class PlackettLuce(TorchDistribution):
         shape = torch.Size(arg_shapes.get("s", arg_shapes.get("log_s", ())))
         return shape[:-1], shape[-1:]
 
-    @lazy_property
+    @property
     def s(self) -> Tensor:
         """Scores, shape ``(*batch, n)``."""
         return self.log_s.exp()

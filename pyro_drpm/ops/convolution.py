@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.precision import full_precision
 
 __all__ = ["conjugate_spectrum", "convolve", "convolve_values", "correlate", "fast_correlate"]
 
@@ -50,6 +51,7 @@ def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     return result
 
 
+@full_precision
 def convolve_values(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     """What :func:`convolve` gives for operands of one batch shape, without gradients."""
     kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)

@@ -34,6 +34,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pyro_drpm.ops.labels import subset_of_each, unsort
 from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.precision import full_precision
 
 __all__ = ["band_half_width", "neural_sort", "neural_sort_band", "permute_hard", "permute_relaxed"]
 
@@ -174,6 +175,7 @@ def _indices(x: Tensor) -> Tensor:
 
 
 @overridable
+@full_precision
 def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     r"""``alpha @ P`` with the sorting permutation ``P`` of the scores, straight-through.
 
@@ -214,6 +216,7 @@ class _PermuteHard(torch.autograd.Function):
         return grad_alpha, grad_scores, None
 
 
+@full_precision
 def permute_relaxed(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     """``alpha @ P`` with the relaxed permutation matrix ``P`` of the scores.
 
@@ -252,6 +255,7 @@ def _band_product(
     return torch.stack([(w * columns).sum(-1) for w in windows.unbind(-3)], -2)
 
 
+@full_precision
 def _band_gradient(
     grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
 ) -> Tensor:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.partial_sums import partial_sums
+from pyro_drpm.ops.partial_sums import differentiable_laws, partial_sums
 from pyro_drpm.ops.tilt import tilt
 
 __all__ = ["TINY", "SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
@@ -46,6 +46,8 @@ class SizeLaw(NamedTuple):
         rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``, likewise.
         offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
         log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
+        log_odds: Natural parameters of the binomials, shape ``(*batch, K)``, which the gradients of
+            ``mass`` and ``rest`` go to.
     """
 
     total: int
@@ -55,6 +57,20 @@ class SizeLaw(NamedTuple):
     rest_start: Tensor
     offset: int
     log_scale: Tensor
+    log_odds: Tensor
+
+    def with_gradients(self, log_odds: Tensor, *, fast: bool = True) -> SizeLaw:
+        """The same tables in a graph of their own.
+
+        Args:
+            log_odds: What the gradients go to, with the values of :attr:`log_odds`.
+            fast: Whether the gradients of the tables are of one size; those of their logarithms are
+                not, see :mod:`pyro_drpm.ops.partial_sums`.
+        """
+        mass, rest = differentiable_laws(
+            log_odds, self.mass.detach(), self.rest.detach(), self.mass_start, self.offset, fast
+        )
+        return self._replace(mass=mass, rest=rest, log_odds=log_odds)
 
     def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
         """Probabilities of counts given what the earlier subsets have left over.
@@ -124,8 +140,13 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     log_omega = log_omega.double().expand(shape)
     shift = tilt(log_omega, capacities, total)
     log_odds = log_omega + shift.unsqueeze(-1)
-    softplus = torch.nn.functional.softplus(log_odds.detach())
-    mean_of_rest = (capacities * log_odds.detach().sigmoid()).flip(-1).cumsum(-1).flip(-1)
+    return _tables(log_odds.detach(), shift, capacities, total).with_gradients(log_odds)
+
+
+@torch.no_grad()
+def _tables(log_odds: Tensor, shift: Tensor, capacities: Tensor, total: int) -> SizeLaw:
+    softplus = torch.nn.functional.softplus(log_odds)
+    mean_of_rest = (capacities * log_odds.sigmoid()).flip(-1).cumsum(-1).flip(-1)
     windows = _windows(mean_of_rest, total)
 
     x = windows.counts
@@ -135,10 +156,17 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
     mass = torch.where(possible, log_mass, -math.inf).exp()
 
-    rest = partial_sums(log_odds, mass, windows.mass_start, windows.offset)
+    rest = partial_sums(mass, windows.offset)
     log_scale = (capacities * softplus).sum(-1) - total * shift
     return SizeLaw(
-        total, mass, windows.mass_start, rest, windows.rest_start, windows.offset, log_scale
+        total=total,
+        mass=mass,
+        mass_start=windows.mass_start,
+        rest=rest,
+        rest_start=windows.rest_start,
+        offset=windows.offset,
+        log_scale=log_scale,
+        log_odds=log_odds,
     )
 
 
