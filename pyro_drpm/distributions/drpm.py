@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,18 +20,38 @@ from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partit
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
+from pyro_drpm.ops.boundary_moves import boundary_flow
+from pyro_drpm.ops.changes import Changes
 from pyro_drpm.ops.drawn_partition import drawn_partition
+from pyro_drpm.ops.exchanges import exchange_flow
+from pyro_drpm.ops.labels import unsort
 from pyro_drpm.ops.noise import gumbel
+from pyro_drpm.ops.ordering_changes import best_ordering_changes
 from pyro_drpm.ops.partitions import relaxed_partition, straight_through_partition
 from pyro_drpm.ops.plackett_luce import log_best_ordering_probability, log_ordering_probability
+from pyro_drpm.ops.ranks import Ranks
 from pyro_drpm.ops.set_probability import log_set_probability
+from pyro_drpm.ops.set_probability_changes import set_probability_changes
 from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
 
-__all__ = ["DRPM", "Gradient"]
+__all__ = ["DRPM", "Draw", "Gradient"]
 
 Gradient = Literal["flow", "relaxed"]
 
 _MAX_ENUMERATED = 1 << 16
+
+
+class Draw(NamedTuple):
+    """A sample of a :class:`DRPM`, and what it was drawn from.
+
+    Attributes:
+        value: The partition matrix with gradients, as :meth:`DRPM.rsample` gives it.
+        ranks: Its sizes and its elements in the order of their perturbed scores; none for a
+            relaxed partition.
+    """
+
+    value: Tensor
+    ranks: Ranks | None
 
 
 class DRPM(StraightThroughDistribution):
@@ -273,15 +293,57 @@ class DRPM(StraightThroughDistribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""
+        return self.draw(sample_shape).value
+
+    def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
+        """The same, and what :meth:`flow` needs to know of the draw."""
         shape = torch.Size(sample_shape) + self.batch_shape
         if self.hard and self.gradient == "flow":
-            return self._draw(shape)
-        return self.partition(*self._noise(shape))
+            ranks = self._draw_ranks(shape)
+            log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
+            return Draw(drawn_partition(self._sizes.law, ranks, log_s), ranks)
+        size_noise, ordering_noise = self._noise(shape)
+        counts, scores = self._perturbed(size_noise, ordering_noise)
+        value = self._relaxed(counts, size_noise, scores)
+        return Draw(value, Ranks.of(counts, scores.detach()) if self.hard else None)
+
+    def assignment_changes(self, ranks: Ranks) -> Changes:
+        """By how much ``log p(Y | n_1, ..., n_K)`` differs between a draw and its neighbors.
+
+        Args:
+            ranks: Those of a draw, which may be of another distribution.
+        """
+        return set_probability_changes(self._ordering.log_s, ranks)
+
+    def ordering_changes(self, ranks: Ranks) -> Changes:
+        """By how much ``log p(pi_Y)``, see :meth:`lower_bound_parts`, differs likewise."""
+        return best_ordering_changes(self._ordering.log_s, ranks)
+
+    def flow(self, ranks: Ranks, changes: Changes) -> Tensor:
+        """Zeros, with the gradient of the mean of a function of the partition.
+
+        The gradient, for weights and scores, has no bias, whatever the function: it takes its
+        differences between a draw and the neighbors that probability flows to.
+
+        Args:
+            ranks: Those of a draw from this distribution.
+            changes: By how much the function differs between the draw and its neighbors.
+
+        Returns:
+            Shape ``(*sample, *batch)``.
+        """
+        moves = boundary_flow(self._sizes.law, ranks.counts, changes.moves)
+        log_s = self._ordering.log_s
+        ranked = log_s.detach().double().expand(ranks.element.shape).gather(-1, ranks.element)
+        slope = unsort(exchange_flow(changes.up, changes.down, ranks, ranked), ranks.element)
+        return moves + (slope * (log_s - log_s.detach())).sum(-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
         with torch.no_grad():
-            return self._draw(torch.Size(sample_shape) + self.batch_shape)
+            shape = torch.Size(sample_shape) + self.batch_shape
+            log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
+            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s)
 
     @property
     def mode(self) -> Tensor:
@@ -309,22 +371,30 @@ class DRPM(StraightThroughDistribution):
         Returns:
             Shape ``(*sample, *batch, K, n)``, with gradients for weights, scores and noise.
         """
-        build = straight_through_partition if self.hard else relaxed_partition
-        law, log_s = self._sizes.law, self._ordering.log_s
-        shape, scores = self.batch_shape, log_s.double()
+        counts, scores = self._perturbed(size_noise, ordering_noise)
+        return self._relaxed(counts, size_noise, scores)
+
+    def _perturbed(
+        self, size_noise: Tensor | None, ordering_noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Counts and scores behind :meth:`partition`."""
+        shape, scores = self.batch_shape, self._ordering.log_s.double()
         if size_noise is not None:
             shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
         if ordering_noise is not None:
             shape = torch.broadcast_shapes(shape, ordering_noise.shape[:-1])
             scores = scores + ordering_noise
-        counts = perturbed_sizes(law, size_noise, shape)
-        scores = scores.expand(*shape, -1)
-        return build(law, counts, size_noise, scores, self.temperature, log_s.dtype)
+        return perturbed_sizes(self._sizes.law, size_noise, shape), scores.expand(*shape, -1)
 
-    def _draw(self, shape: torch.Size) -> Tensor:
-        log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
-        scores = log_s.detach().double() + gumbel(log_s.shape, log_s.device)
-        return drawn_partition(self._sizes.law, self._draw_sizes(shape), scores, log_s)
+    def _relaxed(self, counts: Tensor, size_noise: Tensor | None, scores: Tensor) -> Tensor:
+        build = straight_through_partition if self.hard else relaxed_partition
+        dtype = self._ordering.log_s.dtype
+        return build(self._sizes.law, counts, size_noise, scores, self.temperature, dtype)
+
+    def _draw_ranks(self, shape: torch.Size) -> Ranks:
+        log_s = self._ordering.log_s.detach().double()
+        scores = log_s + gumbel(shape + self.event_shape[1:], log_s.device)
+        return Ranks.of(self._draw_sizes(shape), scores)
 
     def _draw_sizes(self, shape: torch.Size) -> Tensor:
         return sample_sizes(self._sizes.law, shape)

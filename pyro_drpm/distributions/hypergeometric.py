@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, register_kl
 
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
@@ -20,7 +20,7 @@ from pyro_drpm.distributions.size_tables import SizeTables
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.boundary_moves import boundary_moves
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
-from pyro_drpm.ops.size_moments import size_moments
+from pyro_drpm.ops.size_moments import SizeMarginals, size_marginals
 from pyro_drpm.ops.size_normalizer import log_normalizer
 from pyro_drpm.ops.sizes import sample_sizes
 
@@ -165,13 +165,16 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
     def log_mass(self, value: Tensor) -> Tensor:
         """:meth:`log_prob` in float64, continued to real counts by the gamma function."""
-        counts = value.double()
-        capacities = self._capacities.double()
+        terms = self._log_terms(value.double().unsqueeze(-1)).squeeze(-1)
+        return terms.sum(-1) - self._log_normalizer()
+
+    def _log_terms(self, counts: Tensor) -> Tensor:
+        """``log C(m_k, x) + x log omega_k`` of counts ``(*batch, K, w)``; ``-inf`` above m."""
+        capacities = self._capacities.double().unsqueeze(-1)
         # The binomial coefficient of a count above its capacity is zero, but lgamma has a pole.
-        possible = (counts <= capacities + 0.5).all(-1)
         log_ways = log_binomial(capacities, counts.minimum(capacities))
-        log_mass = (log_ways + counts * self._log_omega.double()).sum(-1) - self._log_normalizer()
-        return torch.where(possible, log_mass, -torch.inf)
+        log_terms = log_ways + counts * self._log_omega.double().unsqueeze(-1)
+        return torch.where(counts <= capacities + 0.5, log_terms, -torch.inf)
 
     def _log_normalizer(self) -> Tensor:
         """``log P_0``, which the tables know; without them it takes a fraction of their work."""
@@ -206,12 +209,29 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     @property
     def mean(self) -> Tensor:
         """Exact means, shape ``(*batch, K)``."""
-        return self._moments()[0]
+        return self._of_events(self.marginals().moments()[0])
 
     @property
     def variance(self) -> Tensor:
         """Exact variances, shape ``(*batch, K)``."""
-        return self._moments()[1]
+        return self._of_events(self.marginals().moments()[1])
+
+    def marginals(self) -> SizeMarginals:
+        """Exact laws of each count alone, float64; of the batch shape of the parameters."""
+        return size_marginals(size_law(self._log_omega, self._capacities, self.total_count))
+
+    def expected_log_mass(self, marginals: SizeMarginals) -> Tensor:
+        """Mean of :meth:`log_mass` under another law of the counts, of which it needs marginals."""
+        terms = marginals.expectation(self._log_terms(marginals.counts.double()))
+        return terms.sum(-1) - self._log_normalizer()
+
+    def entropy(self) -> Tensor:
+        r"""Exact entropy in nats, shape ``(*batch,)``.
+
+        .. math:: H = \log P_0 - \sum_k E \Big[ \log \binom{m_k}{n_k} + n_k \log \omega_k \Big]
+        """
+        entropy = -self.expected_log_mass(self.marginals())
+        return entropy.to(self._log_omega.dtype).expand(self.batch_shape)
 
     @property
     def mode(self) -> Tensor:
@@ -246,10 +266,19 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets)
         return values.expand(-1, *self.batch_shape, -1) if expand else values
 
-    def _moments(self) -> list[Tensor]:
-        shape = self.batch_shape + self.event_shape
-        law = size_law(self._log_omega, self._capacities, self.total_count)
-        return [x.to(self._log_omega.dtype).expand(shape) for x in size_moments(law)]
+    def _of_events(self, values: Tensor) -> Tensor:
+        return values.to(self._log_omega.dtype).expand(self.batch_shape + self.event_shape)
+
+
+@register_kl(MultivariateFisherHypergeometric, MultivariateFisherHypergeometric)
+def _kl_of_sizes(
+    q: MultivariateFisherHypergeometric, p: MultivariateFisherHypergeometric
+) -> Tensor:
+    """Exact, infinite where ``p`` has no mass but ``q`` has."""
+    marginals = q.marginals()
+    divergence = q.expected_log_mass(marginals) - p.expected_log_mass(marginals)
+    shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    return divergence.to(q.log_omega.dtype).expand(shape)
 
 
 def _capacities(

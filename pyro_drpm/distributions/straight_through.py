@@ -28,6 +28,7 @@ class StraightThroughDistribution(TorchDistribution):
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
         parts: ScoreParts = super().score_parts(x, *args, **kwargs)
-        if x.requires_grad:
+        # What is drawn has the distribution's own shape, what is enumerated has a dim of its own.
+        if x.requires_grad or x.shape == self.shape():
             return parts
         return ScoreParts(parts.log_prob, parts.log_prob, parts.entropy_term)

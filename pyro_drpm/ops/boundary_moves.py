@@ -20,6 +20,11 @@ least. It is the discrete counterpart of implicit reparametrisation. For a funct
 quadratic in the boundaries' indicators :math:`1(c_k \ge i)` the mean of this straight-through
 gradient is the exact gradient (the trapezoid rule is exact for quadratics), whatever the
 parameters; no temperature enters.
+
+Where the differences of a function between neighboring partitions are known
+(:mod:`pyro_drpm.ops.changes`), they take the place of its slopes, and the mean is the exact
+gradient of any function: a boundary :math:`j` moves, those behind it follow with their
+probabilities :math:`T`, and the difference is that of all of them together.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from torch import Tensor
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.size_law import TINY, SizeLaw
 
-__all__ = ["boundary_moves"]
+__all__ = ["boundary_flow", "boundary_moves"]
 
 
 def boundary_moves(law: SizeLaw, counts: Tensor) -> Tensor:
@@ -49,6 +54,73 @@ def boundary_moves(law: SizeLaw, counts: Tensor) -> Tensor:
     if counts.shape[-1] == 1:  # no boundary
         return law.mass.new_zeros(2, *counts.shape[:-1], 0)
     return _moves(law.mass, law.rest, counts, law)
+
+
+def boundary_flow(law: SizeLaw, counts: Tensor, changes: Tensor) -> Tensor:
+    """Zero that carries the gradient of a function whose differences are known.
+
+    Args:
+        law: Tables of the size distribution, which the gradient goes to.
+        counts: Integers, shape ``(*sample, *batch, K)`` or broadcastable with it.
+        changes: Those of :attr:`pyro_drpm.ops.changes.Changes.moves`, shape
+            ``(2, 3, *sample, *batch, K)``.
+
+    Returns:
+        Shape ``(*sample, *batch)``. Once differentiable.
+    """
+    if counts.shape[-1] == 1:
+        return changes.new_zeros(changes.shape[2:-1])
+    return _flow(law.mass, law.rest, counts, changes, law)
+
+
+@overridable
+def _flow(mass: Tensor, rest: Tensor, counts: Tensor, changes: Tensor, law: SizeLaw) -> Tensor:
+    result: Tensor = _BoundaryFlow.apply(mass, rest, counts, changes, law)
+    return result
+
+
+class _BoundaryFlow(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, mass: Tensor, rest: Tensor, counts: Tensor, changes: Tensor, law: SizeLaw
+    ) -> Tensor:
+        ctx.save_for_backward(mass, rest, counts, changes)
+        ctx.law = law
+        return changes.new_zeros(changes.shape[2:-1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        mass, rest, counts, changes = ctx.saved_tensors
+        law = ctx.law._replace(mass=mass, rest=rest)
+        found = _Drawn.of(law, counts)
+        own = _joint_changes(changes, found.follow) * grads[0].unsqueeze(-1)
+        # An upward move adds what the function changes by, one that comes from below takes it off.
+        up, down = (x.sum_to_size(counts.shape[:-1] + x.shape[-1:]) for x in (own[0], -own[1]))
+        grad_mass, grad_rest = found.gradients(up, down)
+        return (
+            grad_mass.sum_to_size(mass.shape),
+            grad_rest.sum_to_size(rest.shape),
+            None,
+            None,
+            None,
+        )
+
+
+def _joint_changes(changes: Tensor, follow: Tensor) -> Tensor:
+    """Expected change when each boundary moves and others follow, ``(2, *batch, K - 1)``.
+
+    The boundaries behind the subset between two of them follow or do not: then that subset loses
+    one end alone.
+    """
+    alone, end, both = (changes[:, i] for i in range(3))
+    passed_on = end[..., -1]  # of the last subset, which has no boundary behind it
+    joint = [alone[..., -2] + passed_on]
+    for k in reversed(range(1, changes.shape[-1] - 1)):
+        follows = follow[..., k]
+        passed_on = (1 - follows) * end[..., k] + follows * (both[..., k] + passed_on)
+        joint.append(alone[..., k - 1] + passed_on)
+    return torch.stack(joint[::-1], -1)
 
 
 @overridable
@@ -68,34 +140,60 @@ class _BoundaryMoves(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         mass, rest, counts = ctx.saved_tensors
-        grad_mass, grad_rest = _gradients(ctx.law._replace(mass=mass, rest=rest), counts, grads[0])
+        found = _Drawn.of(ctx.law._replace(mass=mass, rest=rest), counts)
+        grad_mass, grad_rest = found.gradients(*_own_gradients(grads[0], found.follow))
         return grad_mass.sum_to_size(mass.shape), grad_rest.sum_to_size(rest.shape), None, None
 
 
-def _gradients(law: SizeLaw, counts: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of both tables for every draw, from those of ``u`` and ``d``."""
-    remaining = law.total - (counts.cumsum(-1) - counts)[..., :-1]
-    place = (counts - law.mass_start)[..., :-1, None]
-    mass = law.mass[..., :-1, :]
-    above = (torch.arange(mass.shape[-1], device=mass.device) > place).to(mass)
+class _Drawn(NamedTuple):
+    """The law around drawn counts.
 
-    later, index = law.later(slice(-1), remaining, margin=1)
-    # Of what is left over with the boundary before it one place lower, as drawn, and one higher.
-    joints = [mass * later[..., shift : shift + mass.shape[-1]] for shift in range(3)]
-    lower, drawn, higher = (_Shares.of(joint, above, place) for joint in joints)
-    follow_up = (higher.reach - drawn.above) / drawn.here
-    follow_down = (drawn.reach - lower.above) / drawn.here
-    up, down = _own_gradients(grad, torch.stack([follow_up, follow_down]).clamp(0, 1))
+    Attributes:
+        law: The tables.
+        later: See :meth:`SizeLaw.later`, with one more count on either side.
+        places: Likewise.
+        above: Which counts are larger than the drawn one, ``(*sample, *batch, K - 1, w)``.
+        place: Where the drawn one is, ``(*sample, *batch, K - 1, 1)``.
+        shares: Shares of counts, with all earlier boundaries as drawn.
+        follow: Probabilities that a boundary follows the one before it by one place, upwards and
+            downwards, ``(2, *sample, *batch, K - 1)``.
+    """
 
-    up, down = (flow / (2 * drawn.here * drawn.total) for flow in (up, down))
-    everywhere = up * drawn.above + down * drawn.reach
-    grad_joint = above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
-    # What reaches a count includes the drawn one.
-    grad_joint.scatter_add_(-1, place, down.unsqueeze(-1))
-    grad_later = torch.zeros_like(later)
-    grad_later.scatter_add_(-1, index[..., 1:-1], grad_joint * mass)
-    grad_mass = grad_joint * later[..., 1:-1]
-    return F.pad(grad_mass, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
+    law: SizeLaw
+    later: Tensor
+    places: Tensor
+    above: Tensor
+    place: Tensor
+    shares: _Shares
+    follow: Tensor
+
+    @staticmethod
+    def of(law: SizeLaw, counts: Tensor) -> _Drawn:
+        remaining = law.total - (counts.cumsum(-1) - counts)[..., :-1]
+        place = (counts - law.mass_start)[..., :-1, None]
+        mass = law.mass[..., :-1, :]
+        above = (torch.arange(mass.shape[-1], device=mass.device) > place).to(mass)
+        later, places = law.later(slice(-1), remaining, margin=1)
+        # Of what is left over with the boundary before it a place lower, as drawn, a place higher.
+        joints = [mass * later[..., shift : shift + mass.shape[-1]] for shift in range(3)]
+        lower, drawn, higher = (_Shares.of(joint, above, place) for joint in joints)
+        follow_up = (higher.reach - drawn.above) / drawn.here
+        follow_down = (drawn.reach - lower.above) / drawn.here
+        follow = torch.stack([follow_up, follow_down]).clamp(0, 1)
+        return _Drawn(law, later, places, above, place, drawn, follow)
+
+    def gradients(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of both tables for every draw, from those of the fractions in the formula."""
+        shares, mass = self.shares, self.law.mass[..., :-1, :]
+        up, down = (flow / (2 * shares.here * shares.total) for flow in (up, down))
+        everywhere = up * shares.above + down * shares.reach
+        grad_joint = self.above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
+        # What reaches a count includes the drawn one.
+        grad_joint.scatter_add_(-1, self.place, down.unsqueeze(-1))
+        grad_later = torch.zeros_like(self.later)
+        grad_later.scatter_add_(-1, self.places[..., 1:-1], grad_joint * mass)
+        grad_mass = grad_joint * self.later[..., 1:-1]
+        return F.pad(grad_mass, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
 
 
 class _Shares(NamedTuple):

@@ -79,6 +79,8 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     Returns:
         Shape ``(*batch,)``, float64.
     """
+    if not torch.is_grad_enabled():
+        log_s, Y = log_s.detach(), Y.detach()  # or their gradients would be computed beside
     quadrature = _QUADRATURE[log_s.dtype]
     batch_shape = torch.broadcast_shapes(log_s.shape[:-1], Y.shape[:-2])
     log_s, Y = log_s.expand(*batch_shape, -1), Y.expand(*batch_shape, -1, -1)

@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-r"""Means and variances of the subset sizes, from the law of each size alone.
+r"""Laws of each size alone: marginals, means and variances.
 
 With the tables of :mod:`pyro_drpm.ops.size_law`, :math:`m_k` the law of :math:`B_k` and
 :math:`R_k` that of :math:`B_k + \dots + B_K`,
@@ -16,17 +16,43 @@ positive, so that small means are as accurate as large ones.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from pyro_drpm.ops.convolution import correlate
 from pyro_drpm.ops.size_law import SizeLaw, slice_with_zeros
 
-__all__ = ["size_moments"]
+__all__ = ["SizeMarginals", "size_marginals"]
 
 
-def size_moments(law: SizeLaw) -> tuple[Tensor, Tensor]:
-    """Means and variances, differentiable, shape ``(*batch, K)`` each.
+class SizeMarginals(NamedTuple):
+    """The law of each subset's size.
+
+    Attributes:
+        counts: Integers, shape ``(*batch, K, w)`` or broadcastable with it.
+        prob: Their probabilities, shape ``(*batch, K, w)``.
+    """
+
+    counts: Tensor
+    prob: Tensor
+
+    def expectation(self, values: Tensor) -> Tensor:
+        """Means of functions of the sizes, from their values at ``counts``; shape ``(*batch, K)``.
+
+        What cannot be counts for nothing, even where the function is infinite.
+        """
+        return (self.prob * torch.where(self.prob > 0, values, 0.0)).sum(-1)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Means and variances, shape ``(*batch, K)`` each."""
+        mean = self.expectation(self.counts.to(self.prob))
+        return mean, self.expectation((self.counts - mean.unsqueeze(-1)).square())
+
+
+def size_marginals(law: SizeLaw) -> SizeMarginals:
+    """Laws of the sizes, differentiable.
 
     Args:
         law: Tables of the size distribution.
@@ -37,9 +63,7 @@ def size_moments(law: SizeLaw) -> tuple[Tensor, Tensor]:
         prob = law.mass * (counts == law.total)
     else:
         prob = torch.stack(_marginals(law), -2)
-    prob = prob / prob.sum(-1, keepdim=True)
-    mean = (counts * prob).sum(-1)
-    return mean, ((counts - mean.unsqueeze(-1)).square() * prob).sum(-1)
+    return SizeMarginals(counts, prob / prob.sum(-1, keepdim=True))
 
 
 def _marginals(law: SizeLaw) -> list[Tensor]:

@@ -36,7 +36,7 @@ def log_normalizer(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
     """The logarithm of ``P_0``, with derivatives of any order.
 
     Its gradient are the means of the counts, to the round-off of ``n``; those of
-    :func:`~pyro_drpm.ops.size_moments.size_moments` are accurate however small.
+    :func:`~pyro_drpm.ops.size_moments.size_marginals` are accurate however small.
 
     Args:
         log_omega: Log-weights, shape ``(*batch, K)``; computed with in float64.

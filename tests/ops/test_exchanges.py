@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pyro_drpm.ops.drawn_partition import partition_by_draw
+from pyro_drpm.ops.ranks import Ranks
 
 COUNTS = [[3, 2, 2], [0, 4, 3], [2, 0, 5], [7, 0, 0], [1, 1, 5], [6, 0, 1], [1, 5, 1]]
 
@@ -36,7 +37,7 @@ def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element:
         inside = low + 1 if high == math.inf else high - 1 if low == -math.inf else (low + high) / 2
         drawn = scores.clone()
         drawn[element] = inside
-        Y = partition_by_draw(log_s, torch.zeros(2, num_subsets - 1), sizes, drawn)
+        Y = partition_by_draw(log_s, torch.zeros(2, num_subsets - 1), Ranks.of(sizes, drawn))
         flat = Y.flatten()
         value = flat @ matrix @ flat + flat @ vector
         (grad,) = torch.autograd.grad(value, log_s)
@@ -53,6 +54,8 @@ def test_gradients_stay_finite_at_any_distance(gap: float) -> None:
     scores = torch.tensor([2 * gap, gap, 0.0], dtype=torch.float64)
     for log_s in (scores.clone(), torch.zeros(3, dtype=torch.float64), -scores):
         log_s = log_s.requires_grad_()
-        Y = partition_by_draw(log_s, torch.zeros(2, 2), torch.ones(3, dtype=torch.long), scores)
+        Y = partition_by_draw(
+            log_s, torch.zeros(2, 2), Ranks.of(torch.ones(3, dtype=torch.long), scores)
+        )
         (grad,) = torch.autograd.grad((Y * torch.randn(3, 3)).sum(), log_s)
         assert grad.isfinite().all()

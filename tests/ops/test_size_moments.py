@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pyro_drpm.ops.size_law import size_law
-from pyro_drpm.ops.size_moments import size_moments
+from pyro_drpm.ops.size_moments import size_marginals
 from tests.oracles import log_size_probabilities
 
 
@@ -20,7 +20,7 @@ def test_against_enumeration(capacities: list[int], n: int, scale: float) -> Non
     masses = log_size_probabilities(log_omega, m, n)
     prob = torch.tensor(list(masses.values()), dtype=torch.float64).exp().unsqueeze(-1)
     counts = torch.tensor(list(masses), dtype=torch.float64)
-    mean, variance = size_moments(size_law(log_omega, m, n))
+    mean, variance = size_marginals(size_law(log_omega, m, n)).moments()
     expected = (prob * counts).sum(0)
     # Relative accuracy, however small the mean.
     torch.testing.assert_close(mean, expected, rtol=1e-11, atol=0)
@@ -33,7 +33,7 @@ def test_gradients_of_means_are_covariances() -> None:
     log_omega = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
 
     def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return size_moments(size_law(x, torch.tensor([4, 2, 5, 5]), 5))
+        return size_marginals(size_law(x, torch.tensor([4, 2, 5, 5]), 5)).moments()
 
     assert torch.autograd.gradcheck(moments, log_omega)
 
@@ -43,7 +43,7 @@ def test_windows_of_a_large_problem() -> None:
     log_omega = torch.linspace(-4, 2, 5, dtype=torch.float64).requires_grad_()
     law = size_law(log_omega, m, n)
     assert law.mass.shape[-1] < n + 1, "the window should be narrower than the support"
-    mean, variance = size_moments(law)
+    mean, variance = size_marginals(law).moments()
     (expected,) = torch.autograd.grad(law.log_normalizer(), log_omega, create_graph=True)
     torch.testing.assert_close(mean, expected, rtol=1e-10, atol=0)
     for k in range(5):
