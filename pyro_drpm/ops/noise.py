@@ -13,4 +13,4 @@ __all__ = ["gumbel"]
 
 def gumbel(shape: torch.Size, device: torch.device) -> Tensor:
     """Standard Gumbel noise in float64, fine enough for ties to be out of the question."""
-    return -torch.empty(shape, dtype=torch.float64, device=device).exponential_().log()
+    return -torch.ops.aten.exponential(torch.empty(shape, dtype=torch.float64, device=device)).log()

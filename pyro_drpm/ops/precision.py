@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Functions that mixed precision leaves alone."""
+"""Functions that compute in the dtype of their arguments, whatever surrounds them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ T = TypeVar("T")
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Makes a function compute as if :class:`torch.autocast` were switched off.
+    """Switches ``torch.autocast`` off inside a function.
 
-    For functions that multiply float32 matrices: in bfloat16 a sum is right to three digits, and
-    256 is the last integer before which none is left out.
+    Autocast takes matrix products to 8 or 11 bits: labels above 256 and sums over many elements
+    would be wrong.
 
     Args:
-        function: Takes a tensor as a positional argument; autocast is switched off for the kind of
-            device that the first one is on.
+        function: Takes at least one tensor as a positional argument.
     """
 
     @functools.wraps(function)
     def precise(*args: P.args, **kwargs: P.kwargs) -> T:
-        device = next(arg for arg in args if isinstance(arg, Tensor)).device.type
-        if device == "meta":  # which knows no autocast
+        device = next(arg.device.type for arg in args if isinstance(arg, Tensor))
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
