@@ -149,7 +149,7 @@ class DRPM(StraightThroughDistribution):
                 f"{gradient!r}."
             )
         self.hard, self.gradient = hard, gradient
-        n = log_s.shape[-1]
+        n = int(log_s.shape[-1])  # which torch.jit.trace makes a tensor of
         self._sizes = MultivariateFisherHypergeometric(
             n, log_omega=log_omega, capacities=capacities, validate_args=validate_args
         )
