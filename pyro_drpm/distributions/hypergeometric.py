@@ -301,7 +301,7 @@ def _capacities(
             f"{tuple(log_omega.shape)}, but got {tuple(capacities.shape)}."
         )
     if validate:
-        room = capacities.expand(shape).sum(-1)
+        room = capacities.expand(shape).double().sum(-1)  # of integers it might overflow
         if (capacities < 0).any() or (room < total_count).any():
             raise ValueError(
                 f"{owner}: expected capacities that are not negative and add up to at least "
