@@ -343,7 +343,8 @@ class DRPM(StraightThroughDistribution):
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
             log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
-            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s)
+            # Detached, for torch.jit.trace records no torch.no_grad().
+            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s).detach()
 
     @property
     def mode(self) -> Tensor:

@@ -193,7 +193,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts without gradients, shape ``(*sample, *batch, K)``."""
         with torch.no_grad():
-            return self.rsample(sample_shape)
+            return self.rsample(sample_shape).detach()  # torch.jit.trace records no torch.no_grad()
 
     def sample_counts(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts as integers, shape ``(*sample, *batch, K)``."""

@@ -29,6 +29,7 @@ def tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
     Returns:
         Shape ``(*batch,)``, without gradients.
     """
+    log_omega = log_omega.detach()  # torch.jit.trace records no torch.no_grad()
     most = capacities.double()
     room = most.sum(-1)
     center = (math.log(total) - (room - total).log()).clamp(-60.0, 40.0)

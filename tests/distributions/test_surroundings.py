@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions.drpm import Gradient
 
 # In bfloat16 257 is 256, and a sum over 600 elements is right to one part in a hundred.
 K, N = 300, 600
@@ -48,8 +47,8 @@ VALUE = torch.nn.functional.one_hot(LABELS, K).mT.float()
 ORDER = LABELS.argsort()
 
 
-def drpm(log_omega: Tensor, log_s: Tensor, gradient: Gradient = "flow", hard: bool = True) -> DRPM:
-    return DRPM(log_omega=log_omega, log_s=log_s, gradient=gradient, hard=hard)
+def drpm(log_omega: Tensor, log_s: Tensor, **options: Any) -> DRPM:
+    return DRPM(log_omega=log_omega, log_s=log_s, **options)
 
 
 def sizes(log_omega: Tensor, log_s: Tensor) -> MultivariateFisherHypergeometric:
@@ -60,10 +59,10 @@ def ordering(log_omega: Tensor, log_s: Tensor) -> PlackettLuce:
     return PlackettLuce(log_s=log_s + 0 * log_omega.sum())
 
 
-Use = Callable[[Tensor, Tensor], Any]
+Use = Callable[..., Any]
 USES: dict[str, Use] = {
     "drpm-flow": lambda *p: drpm(*p).rsample(),
-    "drpm-relaxed": lambda *p: drpm(*p, "relaxed").rsample(),
+    "drpm-relaxed": lambda *p: drpm(*p, gradient="relaxed").rsample(),
     "drpm-soft": lambda *p: drpm(*p, hard=False).rsample(),
     "drpm-sample": lambda *p: drpm(*p).sample((2,)),
     "drpm-mode": lambda *p: drpm(*p).mode,
@@ -114,7 +113,7 @@ def test_nothing_changes(
 
 def test_backward_under_autocast() -> None:
     def relaxed(log_omega: Tensor, log_s: Tensor) -> Tensor:
-        return drpm(log_omega, log_s, "relaxed").rsample()
+        return drpm(log_omega, log_s, gradient="relaxed").rsample()
 
     expected = outcome(relaxed)
     with autocast():
