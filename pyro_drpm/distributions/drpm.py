@@ -94,7 +94,8 @@ class DRPM(StraightThroughDistribution):
             gradient, or the relaxed partition.
         gradient: Which straight-through gradient :meth:`rsample` has, ``"flow"`` or
             ``"relaxed"``.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If weights or scores are given in both forms or none, are not float32 or

@@ -52,7 +52,8 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         log_omega: Their logarithms, instead of ``omega``.
         capacities: Integers ``m_k``, the most that each subset can hold, shape broadcastable with
             ``(*batch, K)``; ``total_count`` by default.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If weights are given in both forms or none, are not float32 or float64, or have

@@ -39,7 +39,8 @@ class PlackettLuce(TorchDistribution):
     Args:
         s: Scores, positive, shape ``(*batch, n)``.
         log_s: Their logarithms, instead of ``s``.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If scores are given in both forms or none, are not float32 or float64, or have
