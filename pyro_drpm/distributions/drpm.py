@@ -94,7 +94,8 @@ class DRPM(StraightThroughDistribution):
             gradient, or the relaxed partition.
         gradient: Which straight-through gradient :meth:`rsample` has, ``"flow"`` or
             ``"relaxed"``.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If weights or scores are given in both forms or none, are not float32 or
@@ -149,7 +150,7 @@ class DRPM(StraightThroughDistribution):
                 f"{gradient!r}."
             )
         self.hard, self.gradient = hard, gradient
-        n = log_s.shape[-1]
+        n = int(log_s.shape[-1])  # which torch.jit.trace makes a tensor of
         self._sizes = MultivariateFisherHypergeometric(
             n, log_omega=log_omega, capacities=capacities, validate_args=validate_args
         )
@@ -344,7 +345,8 @@ class DRPM(StraightThroughDistribution):
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
             log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
-            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s)
+            # Detached, for torch.jit.trace records no torch.no_grad().
+            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s).detach()
 
     @property
     def mode(self) -> Tensor:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints, register_kl
-from torch.distributions.utils import lazy_property
 
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
+from pyro_drpm.distributions.size_tables import SizeTables
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.boundary_moves import boundary_moves
 from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
@@ -53,7 +52,8 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         log_omega: Their logarithms, instead of ``omega``.
         capacities: Integers ``m_k``, the most that each subset can hold, shape broadcastable with
             ``(*batch, K)``; ``total_count`` by default.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If weights are given in both forms or none, are not float32 or float64, or have
@@ -101,7 +101,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         # The parameters stay as small as they were given: expanded copies share their tables.
         shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
         self._log_omega, self._capacities = log_omega.expand(shape), capacities
-        self._cache: dict[int | None, SizeLaw] = {}
+        self._tables = SizeTables(self._log_omega, capacities, total_count)
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
         self._validate_args = validate
 
@@ -111,7 +111,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         """The same distribution with another batch shape; parameters and tables are shared."""
         new = self._get_checked_instance(MultivariateFisherHypergeometric, _instance)
         batch_shape = expanded_batch_shape(type(self).__name__, self.batch_shape, batch_shape)
-        for name in ("total_count", "_log_omega", "_capacities", "_has_own_capacities", "_cache"):
+        for name in ("total_count", "_log_omega", "_capacities", "_has_own_capacities", "_tables"):
             setattr(new, name, getattr(self, name))
         if "has_rsample" in self.__dict__:
             new.has_rsample = self.has_rsample
@@ -120,9 +120,6 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         )
         new._validate_args = self._validate_args
         return new
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
@@ -140,7 +137,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         """Log-weights, shape ``(*batch, K)``."""
         return self._log_omega.expand(self.batch_shape + self.event_shape)
 
-    @lazy_property
+    @property
     def omega(self) -> Tensor:
         """Weights, shape ``(*batch, K)``."""
         return self.log_omega.exp()
@@ -154,22 +151,11 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def law(self) -> SizeLaw:
         """The tables, computed once for all copies that :meth:`expand` makes.
 
-        They are computed anew where the weights have been changed in place, as by an optimiser.
+        They are computed anew where the weights have been changed in place, as by an optimiser, or
+        where a backward pass has freed their graph. On a GPU a change through ``.data`` goes
+        unnoticed.
         """
-        law = self._known_law()
-        if law is None:
-            law = size_law(self._log_omega, self._capacities, self.total_count)
-            if not torch.compiler.is_compiling():
-                self._cache.clear()
-                self._cache[_version(self._log_omega)] = law
-        return law
-
-    def _known_law(self) -> SizeLaw | None:
-        if torch.compiler.is_compiling():  # what changes in place is not known before it runs
-            return None
-        law = self._cache.get(_version(self._log_omega))
-        wants_grad = torch.is_grad_enabled() and self._log_omega.requires_grad
-        return None if law is None or (wants_grad and not law.mass.requires_grad) else law
+        return self._tables.law()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass, shape ``(*sample, *batch)``."""
@@ -194,7 +180,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
     def _log_normalizer(self) -> Tensor:
         """``log P_0``, which the tables know; without them it takes a fraction of their work."""
-        law = self._known_law()
+        law = self._tables.known()
         if law is not None:
             return law.log_normalizer()
         return log_normalizer(self._log_omega, self._capacities, self.total_count)
@@ -209,7 +195,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts without gradients, shape ``(*sample, *batch, K)``."""
         with torch.no_grad():
-            return self.rsample(sample_shape)
+            return self.rsample(sample_shape).detach()  # torch.jit.trace records no torch.no_grad()
 
     def sample_counts(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts as integers, shape ``(*sample, *batch, K)``."""
@@ -305,11 +291,6 @@ def _kl_of_sizes(
     return divergence.to(q._log_omega.dtype).expand(shape)
 
 
-def _version(tensor: Tensor) -> int | None:
-    """What changes when a tensor is changed in place; unknown for tensors of inference mode."""
-    return None if tensor.is_inference() else tensor._version
-
-
 def _capacities(
     owner: str, capacities: Tensor | None, log_omega: Tensor, total_count: int, validate: bool
 ) -> Tensor:
@@ -330,7 +311,7 @@ def _capacities(
             f"{tuple(log_omega.shape)}, but got {tuple(capacities.shape)}."
         )
     if validate:
-        room = capacities.expand(shape).sum(-1)
+        room = capacities.expand(shape).double().sum(-1)  # of integers it might overflow
         if (capacities < 0).any() or (room < total_count).any():
             raise ValueError(
                 f"{owner}: expected capacities that are not negative and add up to at least "

@@ -13,7 +13,6 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import lazy_property
 
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
@@ -40,7 +39,8 @@ class PlackettLuce(TorchDistribution):
     Args:
         s: Scores, positive, shape ``(*batch, n)``.
         log_s: Their logarithms, instead of ``s``.
-        validate_args: Whether to check values.
+        validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
+            cannot be looked at.
 
     Raises:
         ValueError: If scores are given in both forms or none, are not float32 or float64, or have
@@ -92,7 +92,7 @@ class PlackettLuce(TorchDistribution):
         shape = torch.Size(arg_shapes.get("s", arg_shapes.get("log_s", ())))
         return shape[:-1], shape[-1:]
 
-    @lazy_property
+    @property
     def s(self) -> Tensor:
         """Scores, shape ``(*batch, n)``."""
         return self.log_s.exp()

@@ -53,7 +53,7 @@ def boundary_moves(law: SizeLaw, counts: Tensor) -> Tensor:
     """
     if counts.shape[-1] == 1:  # no boundary
         return law.mass.new_zeros(2, *counts.shape[:-1], 0)
-    return _moves(law.mass, law.rest, counts, law)
+    return _moves(counts, *law)
 
 
 def boundary_flow(law: SizeLaw, counts: Tensor, changes: Tensor) -> Tensor:
@@ -70,41 +70,56 @@ def boundary_flow(law: SizeLaw, counts: Tensor, changes: Tensor) -> Tensor:
     """
     if counts.shape[-1] == 1:
         return changes.new_zeros(changes.shape[2:-1])
-    return _flow(law.mass, law.rest, counts, changes, law)
+    return _flow(counts, changes, *law)
 
 
 @overridable
-def _flow(mass: Tensor, rest: Tensor, counts: Tensor, changes: Tensor, law: SizeLaw) -> Tensor:
-    result: Tensor = _BoundaryFlow.apply(mass, rest, counts, changes, law)
+def _flow(counts: Tensor, changes: Tensor, *of_law: Any) -> Tensor:
+    result: Tensor = _BoundaryFlow.apply(counts, changes, *of_law)
     return result
 
 
 class _BoundaryFlow(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, mass: Tensor, rest: Tensor, counts: Tensor, changes: Tensor, law: SizeLaw
-    ) -> Tensor:
-        ctx.save_for_backward(mass, rest, counts, changes)
-        ctx.law = law
+    def forward(counts: Tensor, changes: Tensor, *of_law: Any) -> Tensor:
         return changes.new_zeros(changes.shape[2:-1])
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        counts, changes, *of_law = inputs
+        _save(ctx, SizeLaw(*of_law), counts, changes)
+
+    @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        mass, rest, counts, changes = ctx.saved_tensors
-        law = ctx.law._replace(mass=mass, rest=rest)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        law, counts, changes = _saved(ctx)
         found = _Drawn.of(law, counts)
         own = _joint_changes(changes, found.follow) * grads[0].unsqueeze(-1)
         # An upward move adds what the function changes by, one that comes from below takes it off.
         up, down = (x.sum_to_size(counts.shape[:-1] + x.shape[-1:]) for x in (own[0], -own[1]))
-        grad_mass, grad_rest = found.gradients(up, down)
-        return (
-            grad_mass.sum_to_size(mass.shape),
-            grad_rest.sum_to_size(rest.shape),
-            None,
-            None,
-            None,
-        )
+        return None, None, *found.gradients(up, down)
+
+
+def _save(ctx: Any, law: SizeLaw, *drawn: Tensor) -> None:
+    """Keeps all tensors where torch's transforms find them."""
+    ctx.total, ctx.offset = law.total, law.offset
+    ctx.save_for_backward(
+        law.mass,
+        law.mass_start,
+        law.rest,
+        law.rest_start,
+        law.log_scale,
+        law.log_odds,
+        *drawn,
+    )
+
+
+def _saved(ctx: Any) -> tuple[Any, ...]:
+    mass, mass_start, rest, rest_start, log_scale, log_odds, *drawn = ctx.saved_tensors
+    law = SizeLaw(ctx.total, mass, mass_start, rest, rest_start, ctx.offset, log_scale, log_odds)
+    return law, *drawn
 
 
 def _joint_changes(changes: Tensor, follow: Tensor) -> Tensor:
@@ -124,25 +139,30 @@ def _joint_changes(changes: Tensor, follow: Tensor) -> Tensor:
 
 
 @overridable
-def _moves(mass: Tensor, rest: Tensor, counts: Tensor, law: SizeLaw) -> Tensor:
-    result: Tensor = _BoundaryMoves.apply(mass, rest, counts, law)
+def _moves(counts: Tensor, *of_law: Any) -> Tensor:
+    result: Tensor = _BoundaryMoves.apply(counts, *of_law)
     return result
 
 
 class _BoundaryMoves(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, mass: Tensor, rest: Tensor, counts: Tensor, law: SizeLaw) -> Tensor:
-        ctx.save_for_backward(mass, rest, counts)
-        ctx.law = law
-        return mass.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
+    def forward(counts: Tensor, *of_law: Any) -> Tensor:
+        zeros: Tensor = SizeLaw(*of_law).mass.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
+        return zeros
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        counts, *of_law = inputs
+        _save(ctx, SizeLaw(*of_law), counts)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        mass, rest, counts = ctx.saved_tensors
-        found = _Drawn.of(ctx.law._replace(mass=mass, rest=rest), counts)
-        grad_mass, grad_rest = found.gradients(*_own_gradients(grads[0], found.follow))
-        return grad_mass.sum_to_size(mass.shape), grad_rest.sum_to_size(rest.shape), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        law, counts = _saved(ctx)
+        found = _Drawn.of(law, counts)
+        return None, *found.gradients(*_own_gradients(grads[0], found.follow))
 
 
 class _Drawn(NamedTuple):
@@ -182,18 +202,24 @@ class _Drawn(NamedTuple):
         follow = torch.stack([follow_up, follow_down]).clamp(0, 1)
         return _Drawn(law, later, places, above, place, drawn, follow)
 
-    def gradients(self, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of both tables for every draw, from those of the fractions in the formula."""
-        shares, mass = self.shares, self.law.mass[..., :-1, :]
+    def gradients(self, up: Tensor, down: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the law's fields, from those of the formula's fractions for every draw."""
+        shares, law = self.shares, self.law
         up, down = (flow / (2 * shares.here * shares.total) for flow in (up, down))
         everywhere = up * shares.above + down * shares.reach
         grad_joint = self.above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
         # What reaches a count includes the drawn one.
-        grad_joint.scatter_add_(-1, self.place, down.unsqueeze(-1))
-        grad_later = torch.zeros_like(self.later)
-        grad_later.scatter_add_(-1, self.places[..., 1:-1], grad_joint * mass)
-        grad_mass = grad_joint * self.later[..., 1:-1]
-        return F.pad(grad_mass, (0, 0, 0, 1)), F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
+        grad_joint = grad_joint.scatter_add(-1, self.place, down.unsqueeze(-1))
+        grad_later = torch.zeros_like(self.later).scatter_add(
+            -1, self.places[..., 1:-1], grad_joint * law.mass[..., :-1, :]
+        )
+        grad_mass = F.pad(grad_joint * self.later[..., 1:-1], (0, 0, 0, 1))
+        grad_rest = F.pad(grad_later[..., 1:-1], (0, 0, 1, 0))
+        of_fields = {
+            "mass": grad_mass.sum_to_size(law.mass.shape),
+            "rest": grad_rest.sum_to_size(law.rest.shape),
+        }
+        return tuple(of_fields.get(name) for name in SizeLaw._fields)
 
 
 class _Shares(NamedTuple):

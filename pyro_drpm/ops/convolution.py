@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.precision import full_precision
 
 __all__ = ["conjugate_spectrum", "convolve", "convolve_values", "correlate", "fast_correlate"]
 
@@ -50,6 +51,7 @@ def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     return result
 
 
+@full_precision
 def convolve_values(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     """What :func:`convolve` gives for operands of one batch shape, without gradients."""
     kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
@@ -118,11 +120,16 @@ def _smooth(least: int) -> int:
 
 
 class _Convolution(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
-        ctx.save_for_backward(a, b)
-        ctx.first = first
+    def forward(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
         return convolve_values(a, b, first, width)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        a, b, ctx.first, _ = inputs
+        ctx.save_for_backward(a, b)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -168,7 +175,6 @@ def _by_blocks(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:
     kernel = F.pad(kernel, (0, num_blocks * c - length)).flip(-1).unflatten(-1, (num_blocks, c))
     padded = F.pad(x, (num_blocks * c - 1 - first, first + num_rows * c - size))
     windows = padded.unfold(-1, 2 * c - 1, c).unfold(-1, c, 1)  # (*batch, rows + P - 1, c, c)
-    products = (windows.flatten(-3, -2) @ kernel.mT).contiguous()
-    shape = (*x.shape[:-1], num_rows, c, num_blocks)
-    strides = (*products.stride()[:-2], c * num_blocks, num_blocks, c * num_blocks + 1)
-    return products.as_strided(shape, strides).sum(-1).flatten(-2)[..., :width]
+    products = (windows.flatten(-3, -2) @ kernel.mT).unflatten(-2, (-1, c))
+    lines = products.unfold(-3, num_blocks, 1).diagonal(dim1=-2, dim2=-1)
+    return lines.sum(-1).flatten(-2)[..., :width]

@@ -65,12 +65,19 @@ def _partition_by_draw(log_s: Tensor, moves: Tensor, *of_ranks: Tensor) -> Tenso
 
 
 class _PartitionByDraw(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, log_s: Tensor, moves: Tensor, *of_ranks: Tensor) -> Tensor:
-        ctx.save_for_backward(log_s, moves, *of_ranks)
+    def forward(log_s: Tensor, moves: Tensor, *of_ranks: Tensor) -> Tensor:
         ranks = Ranks(*of_ranks)
         k = torch.arange(ranks.counts.shape[-1], device=log_s.device).unsqueeze(-1)
-        return (unsort(ranks.subset, ranks.element).unsqueeze(-2) == k).to(log_s.dtype)
+        # Not in place, which vmap allows for some tensors only.
+        subset = ranks.element.scatter(-1, ranks.element, ranks.subset)
+        return (subset.unsqueeze(-2) == k).to(log_s.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -34,6 +34,8 @@ from torch.utils.checkpoint import checkpoint
 
 from pyro_drpm.ops.labels import subset_of_each, unsort
 from pyro_drpm.ops.overrides import overridable
+from pyro_drpm.ops.precision import full_precision
+from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["band_half_width", "neural_sort", "neural_sort_band", "permute_hard", "permute_relaxed"]
 
@@ -69,8 +71,9 @@ def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
 def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) -> int:
     """The smallest half-width whose band leaves out less than ``eps`` of every row.
 
-    On a GPU it is that of whole rows where these are short: to find it, the host would have to wait
-    for the scores.
+    It is that of whole rows where the scores cannot be looked at, in a transform of
+    :mod:`torch.func` or while :func:`torch.jit.trace` records, and on a GPU if these are short: the
+    host would have to wait for the scores.
 
     Args:
         ordered: Scores in descending order, shape ``(*batch, n)``.
@@ -78,7 +81,8 @@ def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) ->
         eps: Bound for the sum of a row's entries outside the band.
     """
     n = ordered.shape[-1]
-    if ordered.device.type != "cpu" and n <= _SHORT_ROWS:
+    unknown = transformed() or torch.jit.is_tracing()
+    if unknown or (ordered.device.type != "cpu" and n <= _SHORT_ROWS):
         return n - 1
     falls = _falls(ordered.detach().double())
     needed = math.log(n / eps) * temperature
@@ -174,6 +178,7 @@ def _indices(x: Tensor) -> Tensor:
 
 
 @overridable
+@full_precision
 def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     r"""``alpha @ P`` with the sorting permutation ``P`` of the scores, straight-through.
 
@@ -190,30 +195,38 @@ def permute_hard(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> 
     Returns:
         Shape ``(*batch, K, n)``: the subset of each element.
     """
-    result: Tensor = _PermuteHard.apply(alpha, scores, temperature)
+    ordered, order = scores.sort(dim=-1, descending=True, stable=True)
+    result: Tensor = _PermuteHard.apply(alpha, ordered, order, temperature)
     return result
 
 
 class _PermuteHard(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
-        ordered, order = scores.sort(dim=-1, descending=True, stable=True)
+    def forward(
+        alpha: Tensor, ordered: Tensor, order: Tensor, temperature: Tensor | float
+    ) -> Tensor:
+        # Not in place, which vmap allows for some tensors only.
+        return alpha.scatter(-1, order.unsqueeze(-2).expand_as(alpha), alpha)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        alpha, ordered, order, ctx.temperature = inputs
         ctx.save_for_backward(subset_of_each(alpha), ordered, order)
-        ctx.temperature = temperature
-        return unsort(alpha, order)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         subset, ordered, order = ctx.saved_tensors
         grad_alpha = grads[0].gather(-1, order.unsqueeze(-2).expand_as(grads[0]))
-        grad_scores = None
+        grad_ordered = None
         if ctx.needs_input_grad[1]:
             grad_ordered = _band_gradient(grad_alpha, subset, ordered, ctx.temperature)
-            grad_scores = unsort(grad_ordered, order)
-        return grad_alpha, grad_scores, None
+        return grad_alpha, grad_ordered, None, None
 
 
+@full_precision
 def permute_relaxed(alpha: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     """``alpha @ P`` with the relaxed permutation matrix ``P`` of the scores.
 
@@ -228,6 +241,8 @@ def permute_relaxed(alpha: Tensor, scores: Tensor, temperature: Tensor | float) 
     ordered, order = scores.sort(dim=-1, descending=True, stable=True)
     eps = torch.finfo(alpha.dtype).eps
     half_width = band_half_width(ordered, temperature, eps)
+    if transformed() or torch.jit.is_tracing():  # which know no checkpoints
+        return unsort(_band_product(alpha, ordered, temperature, half_width), order)
     product = checkpoint(
         _band_product,
         alpha,
@@ -252,6 +267,7 @@ def _band_product(
     return torch.stack([(w * columns).sum(-1) for w in windows.unbind(-3)], -2)
 
 
+@full_precision
 def _band_gradient(
     grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
 ) -> Tensor:
@@ -279,15 +295,20 @@ def _sums_of_whole_rows(
 ) -> Tensor:
     """``H_j`` and ``sum_i 2 (j - i) G_ij``, shape ``(B, n, 2)``."""
     n, index = ordered.shape[-1], _indices(grad)
-    sums = ordered.new_zeros(*ordered.shape, 2)
-    place = torch.arange(len(ordered), device=ordered.device)
-    for batch, rows in _chunks(len(ordered), n, n):
+
+    def of_rows(batch: slice, rows: slice) -> Tensor:
         matrix = _whole_rows(ordered[batch], temperature, rows, grad.dtype)
-        slopes = _softmax_slopes(matrix, grad[place[batch, None], subset[batch, rows]])
+        own = subset[batch, rows].unsqueeze(-1).expand(-1, -1, n)
+        slopes = _softmax_slopes(matrix, grad[batch].gather(-2, own))
         column_sum = slopes.sum(-2)
         moment = 2 * (index * column_sum - index[rows] @ slopes)
-        sums[batch] += torch.stack([column_sum, moment], -1)
-    return sums
+        return torch.stack([column_sum, moment], -1).to(ordered.dtype)
+
+    parts: dict[int, Tensor] = {}
+    for batch, rows in _chunks(len(ordered), n, n):
+        part = of_rows(batch, rows)
+        parts[batch.start] = parts[batch.start] + part if batch.start in parts else part
+    return torch.cat(list(parts.values()))
 
 
 def _sums_in_band(

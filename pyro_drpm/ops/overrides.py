@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
@@ -15,9 +15,10 @@ from torch.overrides import handle_torch_function, has_torch_function
 __all__ = ["overridable"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def overridable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def overridable(function: Callable[P, T]) -> Callable[P, T]:
     """Makes a function take part in torch's ``__torch_function__`` protocol.
 
     For functions that apply a :class:`torch.autograd.Function`, which is no part of it: a subclass
@@ -29,10 +30,11 @@ def overridable(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     @functools.wraps(function)
-    def dispatched(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def dispatched(*args: P.args, **kwargs: P.kwargs) -> T:
         tensors = tuple(arg for arg in args if isinstance(arg, Tensor))
         if has_torch_function(tensors):
-            return handle_torch_function(dispatched, tensors, *args, **kwargs)
+            overridden: T = handle_torch_function(dispatched, tensors, *args, **kwargs)
+            return overridden
         return function(*args, **kwargs)
 
     return dispatched

@@ -13,71 +13,111 @@ a gradient ``G`` of :math:`R_k` is passed on as the correlation
     \sum_{j, l} G(j) \, (j - l) \, m_k(j - l) \, R_{k+1}(l)
     = \sum_j j \, G(j) \, R_k(j) - \sum_l l \, H(l) \, R_{k+1}(l) .
 
-The laws are convolved directly, so that small probabilities are as accurate as large ones;
-gradients are added up and may go through a Fourier transform.
+The laws are convolved directly, so that small probabilities are as accurate as large ones.
+Gradients that are of one size may go through a Fourier transform. Those of logarithms are not:
+they are the larger the smaller a probability is, and what they add up to is theirs times it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.convolution import conjugate_spectrum, convolve_values, fast_correlate
+from pyro_drpm.ops.convolution import (
+    conjugate_spectrum,
+    convolve_values,
+    correlate,
+    fast_correlate,
+)
 from pyro_drpm.ops.overrides import overridable
 
-__all__ = ["partial_sums"]
+__all__ = ["differentiable_laws", "partial_sums"]
+
+
+def partial_sums(mass: Tensor, offset: int) -> Tensor:
+    """Windows of the laws of ``B_k + ... + B_K``.
+
+    Args:
+        mass: Windows of the laws of ``B_k``, shape ``(*batch, K, w)``.
+        offset: What the edge of a result's window exceeds the sum of both its operands' by.
+
+    Returns:
+        Shape ``(*batch, K, w)``; row 0 is empty. Not differentiated.
+    """
+    _, *rows = mass.unbind(-2)
+    for k in reversed(range(len(rows) - 1)):
+        rows[k] = convolve_values(rows[k], rows[k + 1], offset, mass.shape[-1])
+    return torch.stack([torch.zeros_like(mass[..., 0, :]), *rows], -2)
 
 
 @overridable
-def partial_sums(log_odds: Tensor, mass: Tensor, mass_start: Tensor, offset: int) -> Tensor:
-    """Windows of the laws of ``B_k + ... + B_K``.
+def differentiable_laws(
+    log_odds: Tensor, mass: Tensor, rest: Tensor, mass_start: Tensor, offset: int, fast: bool
+) -> tuple[Tensor, Tensor]:
+    """The laws of the counts and of their partial sums with gradients for the log-odds.
 
     Args:
         log_odds: Natural parameters ``a_k``, shape ``(*batch, K)``, which all gradients go to.
         mass: Windows of the laws of ``B_k``, proportional to ``exp(x a_k)`` with a factor that
             counts as constant, shape ``(*batch, K, w)``.
+        rest: Their :func:`partial_sums`.
         mass_start: Counts at the left edges of the windows, shape ``(*batch, K)``.
-        offset: What the edge of a result's window exceeds the sum of both its operands' by.
+        offset: As for the partial sums.
+        fast: Whether gradients go through a Fourier transform, whose round-off is relative to the
+            largest of them.
 
     Returns:
-        Shape ``(*batch, K, w)``; row 0 is empty. Any number of times differentiable.
+        ``mass`` and ``rest``. Any number of times differentiable.
     """
-    result: Tensor = _PartialSums.apply(log_odds, mass, mass_start, offset)
+    result: tuple[Tensor, Tensor] = _Laws.apply(log_odds, mass, rest, mass_start, offset, fast)
     return result
 
 
-class _PartialSums(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, log_odds: Tensor, mass: Tensor, mass_start: Tensor, offset: int
-    ) -> Tensor:
-        _, *rows = mass.unbind(-2)
-        for k in reversed(range(len(rows) - 1)):
-            rows[k] = convolve_values(rows[k], rows[k + 1], offset, mass.shape[-1])
-        rest = torch.stack([torch.zeros_like(mass[..., 0, :]), *rows], -2)
-        ctx.save_for_backward(mass, rest, mass_start)
-        ctx.offset = offset
-        return rest
+class _Laws(torch.autograd.Function):
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def forward(
+        log_odds: Tensor, mass: Tensor, rest: Tensor, mass_start: Tensor, offset: int, fast: bool
+    ) -> tuple[Tensor, Tensor]:
+        return mass.view_as(mass), rest.view_as(rest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *_, mass_start, ctx.offset, ctx.fast = inputs
+        ctx.save_for_backward(*output, mass_start)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         mass, rest, mass_start = ctx.saved_tensors
         num_counts, width = mass.shape[-2:]
-        # The first count is in no sum, and the last one is its own. MKL does not transform nothing.
-        between = mass[..., 1:-1, :]
-        spectra = conjugate_spectrum(between, width).unbind(-2) if num_counts > 2 else ()
-        received = list(grads[0].unbind(-2))
+        received = list(grads[1].unbind(-2))
         passed_on = [torch.zeros_like(received[0])] * num_counts
-        for k, spectrum in enumerate(spectra, start=1):
-            passed_on[k] = fast_correlate(received[k], spectrum, ctx.offset)
+        # The first count is in no sum, and the last one is its own.
+        for k, passed in enumerate(_correlations(mass[..., 1:-1, :], ctx), start=1):
+            passed_on[k] = passed(received[k])
             received[k + 1] = received[k + 1] + passed_on[k]
         place = torch.arange(width, device=mass.device).to(mass)
         # The law of the last count is that of the sum of it and none.
         is_sum = torch.arange(num_counts, device=mass.device) < num_counts - 1
         start = (mass_start + ctx.offset * is_sum).unsqueeze(-1)
+        of_counts = grads[0] * mass * (place + mass_start.unsqueeze(-1))
         of_sums = torch.stack(received, -2) * rest * (place + start)
         of_later = torch.stack(passed_on, -2) * F.pad(rest[..., 1:, :], (0, 0, 0, 1)) * place
-        return (of_sums - of_later).sum(-1), None, None, None
+        return (of_counts + of_sums - of_later).sum(-1), None, None, None, None, None
+
+
+def _correlations(mass: Tensor, ctx: Any) -> list[Callable[[Tensor], Tensor]]:
+    """For each count, what correlates a gradient with its law."""
+    width = mass.shape[-1]
+    if not ctx.fast:
+        return [partial(correlate, b=row, first=ctx.offset, width=width) for row in mass.unbind(-2)]
+    if not mass.shape[-2]:  # MKL does not transform nothing
+        return []
+    spectra = conjugate_spectrum(mass, width).unbind(-2)
+    return [partial(fast_correlate, spectrum=row, first=ctx.offset) for row in spectra]

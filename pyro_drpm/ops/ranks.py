@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -72,8 +71,8 @@ class Ranks(NamedTuple):
 
 
 def _subset_of_each(counts: Tensor, shape: torch.Size) -> Tensor:
-    """The first subset as many times as it has elements, and so on, shape ``(*batch, n)``."""
-    num_subsets, rows = counts.shape[-1], math.prod(counts.shape[:-1])
-    k = torch.arange(num_subsets, device=counts.device).repeat(rows)
-    subset = k.repeat_interleave(counts.flatten(), output_size=rows * shape[-1])
-    return subset.view(*counts.shape[:-1], shape[-1]).expand(shape).contiguous()
+    """A step up at every boundary, shape ``(*batch, n)``."""
+    ends = counts.cumsum(-1)[..., :-1]
+    steps = counts.new_zeros(*counts.shape[:-1], shape[-1] + 1)
+    steps = steps.scatter_add(-1, ends, torch.ones_like(ends))
+    return steps.cumsum(-1)[..., :-1].expand(shape).contiguous()

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.partial_sums import partial_sums
+from pyro_drpm.ops.partial_sums import differentiable_laws, partial_sums
 from pyro_drpm.ops.tilt import tilt
 
 __all__ = ["TINY", "SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
@@ -32,6 +32,8 @@ __all__ = ["TINY", "SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
 TINY = 1e-300
+# From here on Stirling's series with four terms is accurate to the last digit.
+_STIRLING = 32.0
 
 
 class SizeLaw(NamedTuple):
@@ -46,6 +48,8 @@ class SizeLaw(NamedTuple):
         rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``, likewise.
         offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
         log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
+        log_odds: Natural parameters of the binomials, shape ``(*batch, K)``, which the gradients of
+            ``mass`` and ``rest`` go to.
     """
 
     total: int
@@ -55,6 +59,20 @@ class SizeLaw(NamedTuple):
     rest_start: Tensor
     offset: int
     log_scale: Tensor
+    log_odds: Tensor
+
+    def with_gradients(self, log_odds: Tensor, *, fast: bool = True) -> SizeLaw:
+        """The same tables in a graph of their own.
+
+        Args:
+            log_odds: What the gradients go to, with the values of :attr:`log_odds`.
+            fast: Whether the gradients of the tables are of one size; those of their logarithms are
+                not, see :mod:`pyro_drpm.ops.partial_sums`.
+        """
+        mass, rest = differentiable_laws(
+            log_odds, self.mass.detach(), self.rest.detach(), self.mass_start, self.offset, fast
+        )
+        return self._replace(mass=mass, rest=rest, log_odds=log_odds)
 
     def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
         """Probabilities of counts given what the earlier subsets have left over.
@@ -124,8 +142,13 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     log_omega = log_omega.double().expand(shape)
     shift = tilt(log_omega, capacities, total)
     log_odds = log_omega + shift.unsqueeze(-1)
-    softplus = torch.nn.functional.softplus(log_odds.detach())
-    mean_of_rest = (capacities * log_odds.detach().sigmoid()).flip(-1).cumsum(-1).flip(-1)
+    return _tables(log_odds.detach(), shift, capacities, total).with_gradients(log_odds)
+
+
+@torch.no_grad()
+def _tables(log_odds: Tensor, shift: Tensor, capacities: Tensor, total: int) -> SizeLaw:
+    softplus = torch.nn.functional.softplus(log_odds)
+    mean_of_rest = (capacities * log_odds.sigmoid()).flip(-1).cumsum(-1).flip(-1)
     windows = _windows(mean_of_rest, total)
 
     x = windows.counts
@@ -135,16 +158,56 @@ def size_law(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
     log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
     mass = torch.where(possible, log_mass, -math.inf).exp()
 
-    rest = partial_sums(log_odds, mass, windows.mass_start, windows.offset)
+    rest = partial_sums(mass, windows.offset)
     log_scale = (capacities * softplus).sum(-1) - total * shift
     return SizeLaw(
-        total, mass, windows.mass_start, rest, windows.rest_start, windows.offset, log_scale
+        total=total,
+        mass=mass,
+        mass_start=windows.mass_start,
+        rest=rest,
+        rest_start=windows.rest_start,
+        offset=windows.offset,
+        log_scale=log_scale,
+        log_odds=log_odds,
     )
 
 
 def log_binomial(n: Tensor, k: Tensor) -> Tensor:
-    """``log C(n, k)``, continued to real arguments by the gamma function."""
-    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    r"""``log C(n, k)``, continued to real arguments by the gamma function.
+
+    With :math:`j = \min(k, n - k)` it is :math:`\log \Gamma(n + 1) / \Gamma(n - j + 1)` less
+    :math:`\log \Gamma(j + 1)`. A difference of logarithms of gamma functions would lose what the
+    numbers above have more digits than the quotient; Stirling's series does not.
+
+    Args:
+        n: Not negative, float64; broadcastable with ``k``.
+        k: From 0 to ``n``, float64.
+
+    Returns:
+        Float64.
+    """
+    j = torch.minimum(k, n - k)
+    top, bottom = n + 1, n - j + 1
+    large = bottom >= _STIRLING
+    ratio = torch.where(
+        large,
+        _log_gamma_ratio(torch.where(large, top, _STIRLING), torch.where(large, j, 0.0)),
+        torch.lgamma(torch.where(large, 1.0, top)) - torch.lgamma(torch.where(large, 1.0, bottom)),
+    )
+    return ratio - torch.lgamma(j + 1)
+
+
+def _log_gamma_ratio(x: Tensor, j: Tensor) -> Tensor:
+    """``log Gamma(x) - log Gamma(x - j)`` of large numbers, term by term of Stirling's series."""
+    y = x - j
+    powers = j * x.log() + (y - 0.5) * (j / y).log1p() - j
+    return powers + (_stirling_rest(x) - _stirling_rest(y))
+
+
+def _stirling_rest(x: Tensor) -> Tensor:
+    r"""Of :math:`\log \Gamma(x)` what :math:`(x - 1/2) \log x - x + \log(2 \pi) / 2` leaves."""
+    square = x.square().reciprocal()
+    return (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))) / x
 
 
 def _window_width(total: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops.convolution import convolve
-from pyro_drpm.ops.size_law import SizeLaw, slice_with_zeros
+from pyro_drpm.ops.size_law import TINY, SizeLaw, slice_with_zeros
 
 __all__ = ["perturbed_sizes", "relaxed_boundaries", "sample_sizes"]
 
@@ -88,8 +88,9 @@ def relaxed_boundaries(
         Shape ``(*sample, *batch, K - 1, n)``, entries in [0, 1].
     """
     boundaries = counts[..., :-1].cumsum(-1)
+    law = law.with_gradients(law.log_odds, fast=False)  # for the logarithms below
     prob = law.conditional(slice(-1), law.total - boundaries + counts[..., :-1])
-    possible = prob > 0
+    possible = prob > TINY  # the logarithm's slope, too, has to be finite
     logits = torch.where(possible, prob, 1.0).log()
     if noise is not None:
         logits = logits + noise

@@ -29,9 +29,10 @@ def tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
     Returns:
         Shape ``(*batch,)``, without gradients.
     """
+    log_omega = log_omega.detach()  # torch.jit.trace records no torch.no_grad()
     most = capacities.double()
     room = most.sum(-1)
-    center = (math.log(total) - (room - total).log()).clamp(-40.0, 40.0)
+    center = (math.log(total) - (room - total).log()).clamp(-60.0, 40.0)
     low, high = center - log_omega.amax(-1), center - log_omega.amin(-1)
     part = torch.arange(1, _SECTIONS, device=room.device).double() / _SECTIONS
     most, width = most.unsqueeze(-1), (high - low)[..., None, None]

@@ -78,7 +78,7 @@ def plot_sizes(
     """
     ax = _axes(ax)
     sizes = subset_sizes_of(draws, ordered=ordered).double().cpu()
-    low, high = sizes.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double(), dim=0)
+    low, high = (sizes.quantile(share, dim=0) for share in ((1 - level) / 2, (1 + level) / 2))
     mean, place = sizes.mean(0), range(sizes.shape[-1])
     error = torch.stack([mean - low, high - mean]).clamp(min=0)
     ax.errorbar(place, mean.numpy(), yerr=error.numpy(), fmt="o", capsize=3)

@@ -108,3 +108,10 @@ def test_bad_shapes() -> None:
         plot_num_subsets(torch.zeros(3))
     with pytest.raises(ValueError, match="labels of 4 items, but got 3"):
         plot_similarity(DRAWS, [0, 0, 1])
+
+
+def test_sizes_with_another_default_device() -> None:
+    draws = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    expected = plot_sizes(draws).lines[0].get_ydata()
+    with torch.device("meta"):
+        assert list(plot_sizes(draws).lines[0].get_ydata()) == list(expected) == [1.5, 1.5]
