@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,59 +15,45 @@ __all__ = ["Rings", "log_hit", "log_hit_slope"]
 # At time exp(v) of a center, 1 - exp(-x) is x for log-rates below -_REACH and 1 above it, at all
 # nodes and to double precision.
 _REACH = 60.0
-_LOG_LARGE = math.log(80.0)  # x / (e^x - 1) is nil beyond
+_LARGE = 80.0  # exp(-x) is nil beyond, and subnormal numbers are slow
 
 
 class Rings:
     """Probabilities that clocks have rung and their changes; ``x`` is rate times time.
 
     The times of nodes lie within a factor ``e^22`` of those of their center, so that no ``x``
-    overflows.
+    overflows. Both functions keep the relative precision of the dtype, be ``x`` small or large:
+    the sum over a million clocks that have rung almost surely is not one of round-off errors.
     """
 
-    def __init__(self, log_rate: Tensor, time: Tensor) -> None:
-        inside, self.below = _within_reach(log_rate)
-        self.minus_x = time * -inside.exp()
-        self.minus_hit = self.minus_x.expm1()
+    def __init__(self, log_rate: Tensor, time: Tensor | float) -> None:
+        inside = log_rate.clamp(-_REACH, _REACH)
+        self.below = (log_rate - inside).clamp_max_(0)
+        minus_x = (time * -inside.exp()).clamp_min_(-_LARGE)
+        # Below 1, so that its logarithm is not zero.
+        self.silent = minus_x.exp().clamp_max_(1 - torch.finfo(log_rate.dtype).eps / 2)
+        # (1 - e^-x) / -x, with the x that the rounded exponential stands for (after Kahan); many
+        # times as fast as expm1.
+        self.per_minus_x = (1 - self.silent).div_(self.silent.log())
+        self.hit = minus_x.mul_(self.per_minus_x)
 
     def log_hit(self) -> Tensor:
         """``log(1 - exp(-x))``, the log-probability that a clock has rung."""
-        return self.minus_hit.neg().log_().add_(self.below)
+        lost = (1 - self.hit).sub_(self.silent)  # digits that do not fit beside the 1
+        return self.hit.log().add_(lost).add_(self.below)
 
     def slope(self) -> Tensor:
         """The derivative of that with respect to ``log x``: ``x / (e^x - 1)``."""
-        return (1 + self.minus_hit).mul_(self.minus_x).div_(self.minus_hit)
+        return self.silent.div(self.per_minus_x).neg_()
 
 
-def _within_reach(log_rate: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-rates that no exponential makes zero or infinite, and by how much others lie below."""
-    inside = log_rate.clamp(-_REACH, _REACH)
-    return inside, (log_rate - inside).clamp_(max=0)
-
-
-def log_hit(log_rate: Tensor, time: Tensor) -> Tensor:
-    """``log(1 - exp(-x))``, the log-probability that a clock has rung, ``x`` rate times time."""
-    result: Tensor = _LogHit.apply(log_rate, time)
-    return result
-
-
-class _LogHit(torch.autograd.Function):
-    """Spares the passes over memory that autograd would need."""
-
-    @staticmethod
-    def forward(ctx: Any, log_rate: Tensor, time: Tensor) -> Tensor:
-        ctx.save_for_backward(log_rate, time)
-        inside, below = _within_reach(log_rate)
-        return (time * -inside.exp()).expm1_().neg_().log_().add_(below)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        log_rate, time = ctx.saved_tensors  # the nodes are constants
-        slope = log_hit_slope(log_rate + time.log())
-        return (grads[0] * slope).sum_to_size(log_rate.shape), None
+def log_hit(log_x: Tensor) -> Tensor:
+    """The same as :meth:`Rings.log_hit`, any number of times differentiable, ``log x`` float64."""
+    inside = log_x.clamp(-_REACH, math.log(_LARGE))
+    return (-torch.expm1(-inside.exp())).log() + (log_x - inside).clamp(max=0)
 
 
 def log_hit_slope(log_x: Tensor) -> Tensor:
     """The derivative of ``log(1 - exp(-x))`` with respect to ``log x``: ``x / (e^x - 1)``."""
-    x = log_x.clamp(-_REACH, _LOG_LARGE).exp()
+    x = log_x.clamp(-_REACH, math.log(_LARGE)).exp()
     return x / torch.expm1(x)

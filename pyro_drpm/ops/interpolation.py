@@ -17,6 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.precision import full_precision
+
 __all__ = ["interpolated"]
 
 _FEWEST = 4
@@ -26,6 +28,7 @@ _NARROWEST = 1e-3
 _TINY = 1e-30
 
 
+@full_precision
 def interpolated(
     function: Callable[[Tensor], Tensor],
     points: Tensor,

@@ -14,7 +14,8 @@ __all__ = ["subset_of_each", "unsort"]
 def subset_of_each(Y: Tensor) -> Tensor:
     """The subset of each element.
 
-    A product with ``0, ..., K - 1``, which is many times faster than ``argmax`` across rows.
+    A sum over ``0, ..., K - 1``, which is many times faster than ``argmax`` across rows, and no
+    matrix product, whose precision autocast and other settings of torch lower.
 
     Args:
         Y: One-hot columns, up to round-off, shape ``(*batch, K, n)``.
@@ -23,7 +24,7 @@ def subset_of_each(Y: Tensor) -> Tensor:
         Integers, shape ``(*batch, n)``.
     """
     numbers = torch.arange(Y.shape[-2], dtype=Y.dtype, device=Y.device)
-    return (numbers @ Y.detach()).round().long()
+    return (numbers.unsqueeze(-1) * Y.detach()).sum(-2).round().long()
 
 
 def unsort(values: Tensor, order: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.second_order import differentiable_gradients
+from pyro_drpm.ops.transforms import transformed
+
 __all__ = ["log_rests"]
 
 # exp() of more than this would overflow in float32 gradients: what elements above the rest that
@@ -45,7 +48,7 @@ def log_rests(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
         Shape ``(*batch, K - 1)``, float64; ``-inf`` where the rest is empty. Any number of times
         differentiable.
     """
-    if subset is None:
+    if subset is None or transformed():
         return _of_matrix(log_s, Y)
     result: Tensor = _OfSubsets.apply(log_s, Y, subset)
     return result
@@ -78,10 +81,10 @@ class _OfSubsets(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         log_s, Y, subset, result = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
-            return *_gradient_of_matrix(log_s, Y, grads[0]), None
+            return *differentiable_gradients(_of_matrix, (log_s, Y), grads[0]), None
         # From here on, subset l comes at place l - 1, and the first has no part in anything.
         log_rest = torch.where(result.isfinite(), result, _NONE).cummin(-1).values
         ratio = (log_rest.unsqueeze(-1) - log_rest.unsqueeze(-2)).exp().tril()
@@ -97,12 +100,3 @@ class _OfSubsets(torch.autograd.Function):
             log_share = (log_s.unsqueeze(-2) - log_rest.unsqueeze(-1)).clamp_(max=_MAX_LOG)
             grad_Y = F.pad((log_share.exp_() * c.unsqueeze(-1)).to(Y.dtype), (0, 0, 1, 0))
         return grad_s, grad_Y, None
-
-
-def _gradient_of_matrix(
-    log_s: Tensor, Y: Tensor, grad: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    wanted = [x for x in (log_s, Y) if x.requires_grad]
-    found = iter(torch.autograd.grad(_of_matrix(log_s, Y), wanted, grad, create_graph=True))
-    grad_s = next(found) if log_s.requires_grad else None
-    return grad_s, next(found) if Y.requires_grad else None

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +39,11 @@ from pyro_drpm.ops.labels import subset_of_each
 from pyro_drpm.ops.log_rests import log_rests
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.plackett_luce import are_equal
+from pyro_drpm.ops.precision import full_precision
+from pyro_drpm.ops.second_order import differentiable_gradients
+from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["log_set_probability"]
-
-
-_T = TypeVar("_T")
 
 
 class _Quadrature(NamedTuple):
@@ -51,14 +52,21 @@ class _Quadrature(NamedTuple):
 
 
 # What it takes to reach the precision of the dtype, in which the integrand's terms are evaluated.
-_QUADRATURE = {torch.float64: _Quadrature(72, 36.0), torch.float32: _Quadrature(24, 15.0)}
-# Nodes lie between bounds on the edges, near a mode that need not be the exact one.
-_PEAK_STEPS = 6
+_QUADRATURE = {torch.float64: _Quadrature(80, 34.0), torch.float32: _Quadrature(24, 15.0)}
+# Nodes lie between bounds on the edges, near a mode that need not be the exact one. So many steps
+# towards either, for up to _MANY elements and for more, whose sum falls more steeply.
 _EDGE_STEPS = 2
+_MANY = 500
+_PEAK_STEPS = 4, 6
+_CORNER_STEPS = 1, 3
 # The distances of the nodes at both ends have the ratio of the distances of both ends from the
-# mode to this power: the one that needs the fewest nodes in the worst of 840 settings.
+# mode to this power, or that of the lengths over which the integrand falls at both ends where that
+# is less: the left one counts as so much longer as less of this share of the drop is left there.
+# Chosen on the settings that docs/mathematics.md lists.
 _STRETCH = 0.9
+_CORNER_SHARE = 0.7
 _LEAST_STRETCH = 1e-3
+_SHORTEST = 1e-6
 # All terms are analytic functions of log-rates with imaginary parts below this.
 _STRIP = math.pi / 2
 # Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
@@ -67,6 +75,7 @@ _TINY = 1e-300
 
 
 @overridable
+@full_precision
 def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     """``log p(Y | sizes)``.
 
@@ -92,15 +101,18 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
         return 0.0 * (log_s * Y.squeeze(-2)).sum(-1).double()
     # Of two subsets only the first has an integral: all elements meet its nodes without looking up
     # whose they meet.
-    subset = subset_of_each(Y) if hard and Y.shape[-2] > 2 else None
+    look_up = hard and Y.shape[-2] > 2 and not transformed()
+    subset = subset_of_each(Y) if look_up else None
     log_rest = log_rests(log_s, Y, subset)
     # Else the subset or the rest is empty, and I_k = 1. The last subset has no rest.
     active = (Y[..., :-1, :].sum(-1) > 0) & log_rest.isfinite()
     log_rest = torch.where(active, log_rest, 0.0)
-    with torch.no_grad():
-        members = _members(log_s, Y, subset)
-        v, log_step = _nodes(members, log_rest, quadrature)
-    log_integral = _LogSumIntegrand.apply(log_s, Y, log_rest, v, log_step, subset)
+    members = _members(log_s.detach(), Y.detach(), subset)
+    v, log_step = _nodes(members, log_rest.detach(), quadrature)
+    if transformed():
+        log_integral = _log_sum(log_s, Y, log_rest, v, log_step)
+    else:
+        log_integral = _LogSumIntegrand.apply(log_s, Y, log_rest, v, log_step, subset)
     return torch.where(active, log_integral, 0.0).sum(-1)
 
 
@@ -135,23 +147,20 @@ class _LogSumIntegrand(torch.autograd.Function):
         log_s, Y, log_rest, v, log_step, by_log_rest, by_log_s, by_Y = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
             inputs = (log_s, Y, log_rest)
-            return *_plain_gradient(inputs, v, log_step, grads[0]), None, None, None
+            log_sum = partial(_log_sum, v=v, log_step=log_step)
+            return *differentiable_gradients(log_sum, inputs, grads[0]), None, None, None
         grad = grads[0].unsqueeze(-1).to(log_s.dtype)
         grad_s = None if by_log_s is None else (Y[..., :-1, :] * grad * by_log_s).sum(-2)
         grad_Y = None if by_Y is None else F.pad(grad * by_Y, (0, 0, 0, 1))
         return grad_s, grad_Y, grads[0] * by_log_rest, None, None, None
 
 
-def _plain_gradient(
-    inputs: tuple[Tensor, Tensor, Tensor], v: Tensor, log_step: Tensor, grad: Tensor
-) -> tuple[Tensor | None, ...]:
-    log_s, Y, log_rest = inputs
+def _log_sum(log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, log_step: Tensor) -> Tensor:
+    """The same of differentiable operations, for derivatives of derivatives and transforms."""
     log_time = log_rest.unsqueeze(-1) + v
-    log_f = log_time - log_time.exp() + log_step + _Members(log_s, Y).log_hits(v)
-    log_sum = log_f.logsumexp(-1)
-    wanted = [x for x in inputs if x.requires_grad]
-    found = iter(torch.autograd.grad(log_sum, wanted, grad, create_graph=True))
-    return tuple(next(found) if x.requires_grad else None for x in inputs)
+    log_x = log_s.double().unsqueeze(-2).unsqueeze(-1) + v.unsqueeze(-2)
+    log_hits = (Y[..., :-1, :].unsqueeze(-1) * log_hit(log_x)).sum(-2)
+    return (log_time - log_time.exp() + log_step + log_hits).logsumexp(-1)
 
 
 class _Integrals(NamedTuple):
@@ -180,17 +189,39 @@ class _Members:
 
     def __init__(self, log_s: Tensor, Y: Tensor) -> None:
         self.log_s, self.Y = log_s, Y[..., :-1, :]
+        self.count = self.Y.sum(-1).double()
 
-    def slopes(self, v: Tensor) -> Tensor:
-        """``sum_i y_ki x_ki / (e^{x_ki} - 1)``, ``x_ki = s_i e^{v_k}``, ``(*batch, K - 1)``."""
-        log_x = self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
-        return (self.Y * log_hit_slope(log_x)).sum(-1).double()
+    def steps(self, numbers: tuple[int, int]) -> int:
+        """The first number if there are few elements, the second if there are many."""
+        return numbers[self.log_s.shape[-1] > _MANY]
 
-    def log_hits(self, v: Tensor) -> Tensor:
-        """``sum_i y_ki log(1 - exp(-s_i e^{v_kq}))``, ``(*batch, K - 1, nodes)``, float64."""
-        pairs = zip(self.Y.unbind(-2), v.unbind(-2), strict=True)
-        sums = [y.unsqueeze(-2) @ _outer(log_hit, self.log_s, v_k) for y, v_k in pairs]
-        return torch.cat(sums, -2).double()
+    def alike(self, drop: Tensor) -> Tensor:
+        """Where the logarithms would add up to ``-drop`` if all scores were alike.
+
+        They add up to no more there, by Jensen's inequality, if that score is the geometric mean;
+        nor if it is the mean of those below that, and the others do not count.
+        """
+        log_s = self.log_rates(torch.zeros_like(self.count))
+        mean = self.total(log_s) / self.count.clamp(min=_TINY)
+        relative = self.log_rates(-mean)
+        slow = (relative < 0).to(relative.dtype)
+        number = self.total(slow).clamp(min=_TINY)
+        lag = self.total(slow * relative) / number
+        log_x, log_x_of_slow = (_log_clock(drop / m) for m in (self.count, number))
+        return torch.maximum(log_x, log_x_of_slow - lag) - mean
+
+    def log_rates(self, v: Tensor) -> Tensor:
+        """``log s_i + v_k``, with ``v`` of shape ``(*batch, K - 1)``."""
+        return self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the members of what has the shape of :meth:`log_rates`, float64."""
+        return (self.Y * values).sum(-1).double()
+
+    def sums(self, v: Tensor, *terms: Callable[[Rings], Tensor]) -> list[Tensor]:
+        """``sum_i y_ki term(s_i e^{v_k})``, ``(*batch, K - 1)``, float64."""
+        rings = Rings(self.log_rates(v), 1.0)
+        return [self.total(term(rings)) for term in terms]
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
         """Sum the integrand over the nodes; the derivatives that are wanted beside it.
@@ -226,15 +257,18 @@ def _integrate(
 ) -> _Integrals:
     """The same for some of the batch; ``log_s`` of shape ``(batch, 1, n)``."""
     log_f, slopes, hits = [], [], []
+    size = max(1, _CHUNK // v.shape[-1])
     for y, log_rest_k, v_k in zip(*(x.unbind(-2) for x in (Y, log_rest, v)), strict=True):
-        rings = _outer(Rings, log_s.squeeze(-2), v_k)
-        rung = rings.log_hit()
-        log_f.append(log_rest_k + (y.unsqueeze(-2) @ rung).squeeze(-2))
+        rings = [_outer_rings(part, v_k) for part in log_s.squeeze(-2).split(size, -1)]
+        rung = [part.log_hit() for part in rings]
+        members = zip(y.unsqueeze(-1).split(size, -2), rung, strict=True)
+        sums = [(y_part * part).sum(-2).double() for y_part, part in members]
+        log_f.append(log_rest_k + sum(sums))
         weight = log_f[-1].softmax(-1).to(y.dtype).unsqueeze(-2)
         if by_log_s:
-            slopes.append((weight @ rings.slope().mT).squeeze(-2))
+            slopes.append(torch.cat([weight @ part.slope().mT for part in rings], -1).squeeze(-2))
         if by_Y:
-            hits.append((weight @ rung.mT).squeeze(-2))
+            hits.append(torch.cat([weight @ part.mT for part in rung], -1).squeeze(-2))
     all_log_f = torch.stack(log_f, -2)
     return _Integrals(
         all_log_f.logsumexp(-1),
@@ -256,18 +290,20 @@ class _OwnMembers(_Members):
         # Of each element, the row in the matrix of all subsets of the batch.
         self.row = (subset + first.view(subset.shape[:-1]).unsqueeze(-1)).flatten()
 
-    def slopes(self, v: Tensor) -> Tensor:
-        v = F.pad(v, (0, 1))
-        own_v = v.to(self.log_s.dtype).flatten().index_select(0, self.row)
-        slope = log_hit_slope(self.log_s.flatten() + own_v).double()
-        sums = torch.zeros_like(v).flatten().index_add_(0, self.row, slope)
-        return sums.view(v.shape)[..., :-1]
+    def log_rates(self, v: Tensor) -> Tensor:
+        own_v = F.pad(v, (0, 1)).to(self.log_s.dtype).flatten().index_select(0, self.row)
+        return self.log_s.flatten() + own_v
+
+    def total(self, values: Tensor) -> Tensor:
+        sums = self.count.new_zeros(*self.count.shape[:-1], self.count.shape[-1] + 1)
+        sums.view(-1).index_add_(0, self.row, values.double().flatten())
+        return sums[..., :-1]
 
     def log_hits(self, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 0, 0, 1))
         sums = torch.zeros_like(v).flatten(0, -2)
         for row, log_rate, time in self._own(v):
-            sums.index_add_(0, row, log_hit(log_rate, time).double())
+            sums.index_add_(0, row, Rings(log_rate, time).log_hit().double())
         return sums.view(v.shape)[..., :-1, :]
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> _Integrals:
@@ -295,7 +331,7 @@ class _OwnMembers(_Members):
 
         def at(log_s: Tensor) -> Tensor:
             pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
-            sums = [w_k.unsqueeze(-2) @ _outer(log_hit, log_s, v_k).mT for v_k, w_k in pairs]
+            sums = [w_k.unsqueeze(-2) @ _outer_rings(log_s, v_k).log_hit().mT for v_k, w_k in pairs]
             return torch.cat(sums, -2).mT
 
         return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
@@ -315,11 +351,11 @@ def _members(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> _Members:
     return _Members(log_s, Y) if subset is None else _OwnMembers(log_s, Y, subset)
 
 
-def _outer(g: Callable[[Tensor, Tensor], _T], log_s: Tensor, v: Tensor) -> _T:
-    """``g(log s_i + v_q)`` for the nodes of one subset, shape ``(*batch, n, nodes)``."""
+def _outer_rings(log_s: Tensor, v: Tensor) -> Rings:
+    """``Rings`` at all nodes of one subset, of shape ``(*batch, n, nodes)``."""
     center, time = _centered(v, log_s.dtype)
     log_rate = (log_s + center).to(log_s.dtype)
-    return g(log_rate.unsqueeze(-1), time.unsqueeze(-2))
+    return Rings(log_rate.unsqueeze(-1), time.unsqueeze(-2))
 
 
 def _centered(v: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -331,29 +367,97 @@ def _centered(v: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def _nodes(members: _Members, log_rest: Tensor, quadrature: _Quadrature) -> tuple[Tensor, Tensor]:
     """Nodes and the logarithms of their distances, ``(*batch, K - 1, nodes)`` each."""
     log_peak = _log_peak(members, log_rest)
-    left, right = (edge.unsqueeze(-1) for edge in _edges(log_peak, quadrature.drop))
-    kappa = ((left / right).log() * (_STRETCH / 2)).clamp(min=_LEAST_STRETCH)
+    mode = log_peak - log_rest
+    edges = _edges(members, log_peak, mode, quadrature.drop)
+    left, right, log_ratio = (x.unsqueeze(-1) for x in edges)
+    kappa = log_ratio / 2
+    kappa = torch.where(kappa.abs() < _LEAST_STRETCH, _LEAST_STRETCH, kappa)
     b = (left + right) / (2 * kappa.sinh())
-    last_edge = (log_peak - log_rest).unsqueeze(-1) + right
     t = torch.linspace(-1, 1, quadrature.nodes, dtype=b.dtype, device=b.device)
-    v = last_edge + b * ((-kappa).exp() - (-kappa * t).exp())
+    v = mode.unsqueeze(-1) + right + b * ((-kappa).exp() - (-kappa * t).exp())
     return v, (b * kappa * (2 / (quadrature.nodes - 1))).log() - kappa * t
 
 
-def _edges(log_peak: Tensor, drop: float) -> tuple[Tensor, Tensor]:
-    """Distances on either side of the mode where the log-integrand has dropped by so many nats.
+def _edges(
+    members: _Members, log_peak: Tensor, mode: Tensor, drop: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances from the mode where the log-integrand has dropped by so many nats.
 
     At the mode ``R e^v = 1 + sum_i y_i x_i / (e^{x_i} - 1) = peak``, so the log-integrand drops at
     least by ``peak (d - 1 + e^-d)`` at distance ``d`` to the left and ``peak (e^d - 1 - d)`` to the
-    right. Newton's method solves both for the distance, from outside.
+    right. Newton's method solves both for the distance, from outside. On the left, the members may
+    make it drop much earlier.
+
+    Returns:
+        To the left, to the right, and the logarithm of the ratio between the distances of nodes at
+        the left and at the right end, shape ``(*batch, K - 1)`` each.
     """
-    per_peak = drop * (-log_peak).exp()
+    peak = log_peak.exp()
+    per_peak = drop / peak
     left = per_peak + 1
     right = torch.minimum((2 * per_peak).sqrt(), per_peak.log1p() + 1)
     for _ in range(_EDGE_STEPS):
         left = left - (left - 1 + (-left).exp() - per_peak) / -torch.expm1(-left)
         right = right - (torch.expm1(right) - right - per_peak) / torch.expm1(right)
-    return left, right
+    left, corner = _corner(members, log_peak, mode, left, drop)
+    by_distance = _STRETCH * (left / right).log()
+    by_corner = corner.log() - (drop / (peak * torch.expm1(right))).log()
+    return left, right, torch.minimum(by_distance, by_corner)
+
+
+def _corner(
+    members: _Members, log_peak: Tensor, mode: Tensor, left: Tensor, drop: float
+) -> tuple[Tensor, Tensor]:
+    """Distance of the left edge, and the length over which the integrand falls there.
+
+    Many members that ring at much the same time, long before the rest, make a corner: nothing is
+    left of the integrand where only some of them have rung. The sum ``-M`` of their terms is
+    log-convex in the time, and ``M`` concave in ``v``: Newton's method for ``log(-M)`` in the time
+    and for ``M`` in ``v`` both come from the left without passing the root, and the longer step of
+    the two is taken.
+
+    Args:
+        members: Members of all subsets but the last.
+        log_peak: ``log R e^v`` at the mode.
+        mode: The mode ``v``.
+        left: A bound on the distance of the left edge from it.
+        drop: In nats.
+
+    Returns:
+        Both of shape ``(*batch, K - 1)``; the length is infinite where it does not matter.
+    """
+    excess = torch.expm1(log_peak)  # slope of the members at the mode
+    (at_mode,) = members.sums(mode, Rings.log_hit)
+    # The rest and the terms linear in v drop by no less than log_peak - excess.
+    most = drop - at_mode + excess - log_peak
+    first = torch.maximum(members.alike(most), mode - left)
+    hits, slope = members.sums(first, Rings.log_hit, Rings.slope)
+    for _ in range(members.steps(_CORNER_STEPS) - 1):
+        first = first + _step(hits, slope, most)
+        hits, slope = members.sums(first, Rings.log_hit, Rings.slope)
+    left = mode - first
+    straight = (1 + excess) * (left + torch.expm1(-left))
+    # What the rest leaves for the members at the edge, which the last step takes further right:
+    # by no more than this.
+    needed = (drop - straight - at_mode + excess * left).clamp(min=1.0)
+    farthest = _step(hits, slope, needed)
+    needed = needed - (1 + excess) * torch.expm1(-left) * farthest
+    length = (at_mode - excess * left - hits) / (slope - excess).clamp(min=_TINY)
+    share = (1 - straight / (_CORNER_SHARE * drop)).clamp(min=_TINY)
+    return left - _step(hits, slope, needed), length.clamp(min=_SHORTEST) / share
+
+
+def _log_clock(drop: Tensor) -> Tensor:
+    """``log x`` where ``log(1 - e^-x)`` is ``-drop``."""
+    return (-torch.log1p(-(-drop).exp())).log()
+
+
+def _step(hits: Tensor, slope: Tensor, needed: Tensor) -> Tensor:
+    """How much later the members' terms may add up to no less than ``-needed``, at least."""
+    ratio = (-hits / needed).clamp(min=1)
+    slope = slope.clamp(min=_TINY)
+    by_log = (ratio.log() * -hits / slope).log1p()
+    return torch.maximum(by_log, (-hits - needed) / slope).clamp(min=0)
 
 
 def _log_peak(members: _Members, log_rest: Tensor) -> Tensor:
@@ -364,14 +468,14 @@ def _log_peak(members: _Members, log_rest: Tensor) -> Tensor:
     """
 
     def residual(u: Tensor) -> Tensor:
-        return members.slopes(u - log_rest).log1p() - u
+        return members.total(log_hit_slope(members.log_rates(u - log_rest))).log1p() - u
 
     low = torch.zeros_like(log_rest)
-    high = members.Y.sum(-1).double().log1p()
+    high = members.count.log1p()
     at_low, at_high = residual(low), residual(high)
     was_low = torch.zeros_like(low, dtype=torch.bool)
     was_high = was_low
-    for _ in range(_PEAK_STEPS):
+    for _ in range(members.steps(_PEAK_STEPS)):
         u = (high * at_low - low * at_high) / (at_low - at_high).clamp(min=_TINY)
         at_u = residual(u)
         is_low = at_u > 0

@@ -98,7 +98,7 @@ class _Nodes(NamedTuple):
         )
         rest = torch.where(around.has_rest, around.rest, around.last)
         log_peak = _log_peak(members, rest)
-        left, right = _edges(log_peak, _DROP)
+        left, right, _ = _edges(members, log_peak, log_peak - rest, _DROP)
         lowest, highest = _extremes(around, ranks, rest)
         low = log_peak - highest - left
         width = log_peak - lowest + right - low
@@ -153,7 +153,7 @@ def _log_density(rest: Tensor, v: Tensor) -> Tensor:
 
 def _log_hit(log_s: Tensor, v: Tensor) -> Tensor:
     """Log-probability that an element of each subset has rung at the subset's nodes."""
-    return log_hit(log_s.unsqueeze(-1) + v, torch.ones_like(v))
+    return log_hit(log_s.unsqueeze(-1) + v)
 
 
 def _moves(around: Boundaries, nodes: _Nodes) -> Tensor:

@@ -78,9 +78,6 @@ USES: dict[str, Use] = {
     "ordering-mode": lambda *p: ordering(*p).mode,
     "ordering-log_prob": lambda *p: ordering(*p).log_prob(ORDER),
 }
-# Their labels and integrals are products of matrices.
-not_yet = pytest.mark.xfail(reason="some operations of masses are not in full precision")
-NOT_YET = ("drpm-log_prob", "drpm-log_prob-soft", "drpm-bounds")
 
 
 def outcome(use: Use) -> list[Tensor]:
@@ -100,8 +97,6 @@ def outcome(use: Use) -> list[Tensor]:
 def test_nothing_changes(
     name: str, surroundings: Callable[[], Any], request: pytest.FixtureRequest
 ) -> None:
-    if name in NOT_YET and surroundings is autocast:
-        request.applymarker(not_yet)
     expected = outcome(USES[name])
 
     def with_own_tensors(log_omega: Tensor, log_s: Tensor) -> Any:

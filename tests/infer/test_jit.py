@@ -70,7 +70,6 @@ def steps(elbo: Any, gradient: Gradient, number: int) -> Tensor:
     return torch.stack(results[1:])  # the first one compiles and draws more noise
 
 
-@pytest.mark.xfail(reason="the nodes of the exact mass pass gradients back in a traced graph")
 @pytest.mark.parametrize("gradient", ["flow", "relaxed"])
 @pytest.mark.parametrize(
     ("plain", "compiled"), [(Trace_ELBO, JitTrace_ELBO), (TraceEnum_ELBO, JitTraceEnum_ELBO)]

@@ -90,3 +90,10 @@ def test_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interpolated(Counted(), torch.zeros(3, 0), math.pi, MANY).shape == (3, 0, 2)
     monkeypatch.setattr(interpolation, "_FEWEST", 1000)
     assert interpolated(Counted(), torch.zeros(3, 5), math.pi, MANY).shape == (3, 5, 2)
+
+
+def test_autocast_changes_nothing() -> None:
+    x = torch.linspace(-1, 1, 1000)
+    expected = interpolated(Counted(), x, math.pi, MANY)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(interpolated(Counted(), x, math.pi, MANY), expected)

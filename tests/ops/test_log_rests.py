@@ -61,3 +61,17 @@ def test_second_derivatives() -> None:
     rows = slice(0, 1)  # the rest is never empty
     inputs = tuple(x[rows].detach().requires_grad_() for x in (log_s, Y))
     assert torch.autograd.gradgradcheck(lambda a, y: log_rests(a, y, subset[rows]), inputs)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_graph_of_the_gradients_does_not_change_them(known: bool) -> None:
+    """Where the matrix depends on the scores, it has a part of its own in the derivative."""
+    log_s, _, subset = problem()
+    one_hot = F.one_hot(subset[0], 4).mT.double()
+    grads = []
+    for create_graph in (False, True):
+        x = log_s[0].detach().requires_grad_()
+        y = one_hot + 0 * x + (x - x.detach())  # as after a draw
+        value = log_rests(x, y, subset[0] if known else None).sum()
+        grads.append(torch.autograd.grad(value, x, create_graph=create_graph)[0])
+    torch.testing.assert_close(*grads)

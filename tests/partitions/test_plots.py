@@ -112,6 +112,6 @@ def test_bad_shapes() -> None:
 
 def test_sizes_with_another_default_device() -> None:
     draws = torch.tensor([[0, 0, 1], [0, 1, 1]])
-    expected = plot_sizes(draws).lines[0].get_ydata()
     with torch.device("meta"):
-        assert list(plot_sizes(draws).lines[0].get_ydata()) == list(expected) == [1.5, 1.5]
+        means = np.asarray(plot_sizes(draws).lines[0].get_ydata())
+    assert means.tolist() == [1.5, 1.5]
