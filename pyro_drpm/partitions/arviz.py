@@ -22,7 +22,8 @@ from pyro_drpm.partitions.labels import as_labels, as_tensor
 from pyro_drpm.partitions.references import reference_distances, reference_names
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["to_arviz"]
 
@@ -112,7 +113,7 @@ def to_arviz(
     if isinstance(posterior, MCMC):
         groups["sample_stats"] = {"diverging": _divergences(posterior)}
     arrays = {
-        group: {name: values.detach().cpu().numpy() for name, values in of_group.items()}
+        group: {name: _as_array(values) for name, values in of_group.items()}
         for group, of_group in groups.items()
     }
     # Lists, for xarray takes a tuple for something else.
@@ -217,6 +218,11 @@ def _names(
                 fits = sizes.setdefault(dim, size) == size
                 names[name].insert(num_plates, dim if fits else f"{name}_{dim}")
     return names
+
+
+def _as_array(values: Tensor) -> NDArray[np.generic]:
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def _divergences(mcmc: MCMC) -> Tensor:

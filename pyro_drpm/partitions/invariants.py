@@ -27,7 +27,7 @@ def invariants(partitions: Partitions) -> dict[str, Tensor]:
         ``num_subsets``, the number of subsets that are not empty, and ``size_entropy``,
         :math:`-\sum_k (n_k / n) \log_2 (n_k / n)`, of shape ``(*batch,)``; and ``pairs``, whether
         item ``i`` lies together with item ``i + 1``, shape ``(*batch, n - 1)``. All are of the
-        matrices' dtype, or for labels of the default one.
+        matrices' dtype, at least float32, or for labels of the default one.
 
     Raises:
         ValueError: As :func:`~pyro_drpm.partitions.as_labels`.
@@ -39,7 +39,9 @@ def invariants(partitions: Partitions) -> dict[str, Tensor]:
     """
     values = as_tensor(partitions)
     labels = canonical(as_labels(values))
-    dtype = values.dtype if values.is_floating_point() else torch.get_default_dtype()
+    dtype = torch.get_default_dtype()
+    if values.is_floating_point():
+        dtype = torch.promote_types(values.dtype, torch.float32)
     share = subset_sizes(labels).double() / labels.shape[-1]
     entropy = -torch.xlogy(share, share).sum(-1) / math.log(2)
     found = {
