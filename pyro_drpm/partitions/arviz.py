@@ -52,9 +52,9 @@ def to_arviz(
     - ``Y_num_subsets``, ``Y_size_entropy`` and ``Y_pairs``, see
       :func:`~pyro_drpm.partitions.invariants`;
     - ``Y_vi``, the variation of information in bits between every draw and a few partitions, along
-      the dim ``reference``: the point estimate from up to 200 draws of all chains, found by the
-      same search each time, and four draws at even distances through all chains, or that in the
-      middle of each chain where there are more than four. Chains that are stuck at different
+      the dim ``reference``: the point estimate from up to 100 draws of all chains, found by the
+      same short search each time, and four draws at even distances through all chains, or that in
+      the middle of each chain where there are more than four. Chains that are stuck at different
       partitions differ here even where the other quantities are alike.
 
     The last dims of partition sites are ``subset`` and ``element``, those of ``omega``, ``s`` and

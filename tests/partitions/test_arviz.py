@@ -115,7 +115,8 @@ def test_r_hat_sees_chains_at_different_partitions() -> None:
 
     data = to_arviz({"Y": stuck_chains(300)}, by_chain=True)
     r_hat = arviz.rhat(data.posterior[["Y_pairs", "Y_num_subsets", "Y_size_entropy", "Y_vi"]])
-    assert r_hat["Y_vi"].max() > 1.5 and r_hat["Y_vi"].min() > 1.1
+    # The estimate may lie midway, but no draw does.
+    assert (r_hat["Y_vi"][1:] > 1.4).all()
     assert r_hat["Y_pairs"].max() < 1.05 and r_hat["Y_num_subsets"] < 1.05
 
 
