@@ -110,15 +110,13 @@ def test_balls_of_all_levels_that_are_whole_draws(num_draws: int, loss: PairLoss
     ],
 )
 def test_ties_of_the_level_are_exact(level: float, num_draws: int, num_inside: int) -> None:
-    """Draw k is k items away from the center, so that the radius tells how many are inside."""
-    n = num_draws
-    draws = torch.zeros(num_draws, n, dtype=torch.long)
-    for k in range(num_draws):
-        draws[k, : k // 2] = 1
-    draws = draws[:, torch.randperm(n, generator=torch.Generator().manual_seed(0))]
+    """Draw k has k items of 2 D apart, so that the radius tells how many draws are inside."""
+    n = 2 * num_draws
+    draws = (torch.arange(n) < torch.arange(num_draws).unsqueeze(-1)).long()
     ball = credible_ball([0] * n, draws, level, "binder")
-    radius, mass = ball_by_counting([0] * n, draws.tolist(), num_inside, "binder")
-    assert ball.radius == pytest.approx(radius) and ball.mass == mass
+    k = num_inside - 1
+    assert ball.radius == pytest.approx(2 * k * (n - k) / n**2)
+    assert ball.mass == num_inside / num_draws
 
 
 def test_a_partition_is_listed_once_under_any_names() -> None:
@@ -129,11 +127,13 @@ def test_a_partition_is_listed_once_under_any_names() -> None:
 
 
 def test_partitions_of_one_distance_are_all_listed() -> None:
-    """Those that part one item from all others, whose distances differ by round-off."""
-    n = 33
-    draws = torch.eye(n, dtype=torch.long)
-    ball = credible_ball([0] * n, draws, 0.01)
-    assert len(ball.horizontal) == n and ball.mass == 1
+    """Subsets of the same sizes in all orders, whose distances differ by round-off."""
+    orders = list(itertools.permutations((3, 5, 7, 11)))
+    draws = [[k for k, size in enumerate(sizes) for _ in range(size)] for sizes in orders]
+    center = [0] * 26
+    assert len(partition_loss(draws, center).unique()) > 1
+    ball = credible_ball(center, draws, 0.01)
+    assert len(ball.horizontal) == len(orders) and ball.mass == 1
 
 
 @pytest.mark.parametrize("level", [0.0, 1.1, -0.5])
