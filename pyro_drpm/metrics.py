@@ -3,8 +3,9 @@
 
 """Agreement between true classes and predicted clusters or classes.
 
-Labels are one-dimensional tensors or array-likes of integers. The work is done by scikit-learn and
-SciPy, which come with the extra ``pyro-drpm[metrics]``; importing this module needs neither.
+Labels are integers of shape ``(n,)``, tensors or what becomes an array, or the rows of a one-hot
+matrix ``(K, n)``. The work is done by scikit-learn and SciPy, which come with the extra
+``pyro-drpm[metrics]``; importing this module needs neither.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from pyro_drpm.optional import require
+from pyro_drpm.partitions.labels import Partitions, as_partition
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 __all__ = [
     "adjusted_balanced_accuracy",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-def cluster_accuracy(labels_true: Tensor | ArrayLike, labels_pred: Tensor | ArrayLike) -> float:
+def cluster_accuracy(labels_true: Partitions, labels_pred: Partitions) -> float:
     r"""Share of elements in agreement under the best one-to-one matching of clusters to classes.
 
     .. math:: \mathrm{ACC} = \max_m n^{-1} \sum_{i=1}^n 1(c_i = m(\hat c_i))
@@ -43,7 +44,7 @@ def cluster_accuracy(labels_true: Tensor | ArrayLike, labels_pred: Tensor | Arra
         A share in ``(0, 1]``.
 
     Raises:
-        ValueError: If the labels are empty, not integers, not one-dimensional or differ in length.
+        ValueError: If labels are empty, neither integers nor one-hot, or differ in length.
         ImportError: If scikit-learn or SciPy is missing.
 
     Example:
@@ -58,9 +59,7 @@ def cluster_accuracy(labels_true: Tensor | ArrayLike, labels_pred: Tensor | Arra
     return float(table[matching].sum() / table.sum())
 
 
-def normalized_mutual_information(
-    labels_true: Tensor | ArrayLike, labels_pred: Tensor | ArrayLike
-) -> float:
+def normalized_mutual_information(labels_true: Partitions, labels_pred: Partitions) -> float:
     r"""Mutual information divided by the mean of both entropies, in ``[0, 1]``.
 
     .. math:: \mathrm{NMI} = 2 I(c, \hat c) / (H(c) + H(\hat c))
@@ -73,7 +72,7 @@ def normalized_mutual_information(
         1 for the same partition, 0 for independent ones.
 
     Raises:
-        ValueError: If the labels are empty, not integers, not one-dimensional or differ in length.
+        ValueError: If labels are empty, neither integers nor one-hot, or differ in length.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -84,7 +83,7 @@ def normalized_mutual_information(
     return float(score(*_label_pair(labels_true, labels_pred)))
 
 
-def adjusted_rand_index(labels_true: Tensor | ArrayLike, labels_pred: Tensor | ArrayLike) -> float:
+def adjusted_rand_index(labels_true: Partitions, labels_pred: Partitions) -> float:
     """Share of pairs on which both partitions agree, corrected for chance (Hubert & Arabie, 1985).
 
     Args:
@@ -95,7 +94,7 @@ def adjusted_rand_index(labels_true: Tensor | ArrayLike, labels_pred: Tensor | A
         1 for the same partition, 0 on average for random ones of the same sizes.
 
     Raises:
-        ValueError: If the labels are empty, not integers, not one-dimensional or differ in length.
+        ValueError: If labels are empty, neither integers nor one-hot, or differ in length.
         ImportError: If scikit-learn is missing.
 
     Example:
@@ -106,9 +105,7 @@ def adjusted_rand_index(labels_true: Tensor | ArrayLike, labels_pred: Tensor | A
     return float(score(*_label_pair(labels_true, labels_pred)))
 
 
-def adjusted_balanced_accuracy(
-    labels_true: Tensor | ArrayLike, labels_pred: Tensor | ArrayLike
-) -> float:
+def adjusted_balanced_accuracy(labels_true: Partitions, labels_pred: Partitions) -> float:
     r"""Mean recall of the classes, rescaled so that guessing gives 0 and perfection 1.
 
     .. math:: (\mathrm{BA} - 1/C) / (1 - 1/C)
@@ -124,7 +121,7 @@ def adjusted_balanced_accuracy(
         A number in ``[-1 / (C - 1), 1]``.
 
     Raises:
-        ValueError: If the labels are empty, not integers, not one-dimensional or differ in length,
+        ValueError: If labels are empty, neither integers nor one-hot, or differ in length,
             or ``labels_true`` has a single class.
         ImportError: If scikit-learn is missing.
 
@@ -147,8 +144,8 @@ def adjusted_balanced_accuracy(
 
 
 def _label_pair(
-    labels_true: Tensor | ArrayLike, labels_pred: Tensor | ArrayLike
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    labels_true: Partitions, labels_pred: Partitions
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     true, pred = _labels("labels_true", labels_true), _labels("labels_pred", labels_pred)
     if len(true) != len(pred):
         raise ValueError(
@@ -158,13 +155,8 @@ def _label_pair(
     return true, pred
 
 
-def _labels(name: str, labels: Tensor | ArrayLike) -> NDArray[np.integer]:
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must have shape (n,) with n >= 1, but its shape is {array.shape}")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"{name} must hold integers, but its dtype is {array.dtype} and it starts with "
-            f"{array[:3].tolist()}"
-        )
-    return array
+def _labels(name: str, labels: Partitions) -> NDArray[np.int64]:
+    try:
+        return as_partition(labels).cpu().numpy()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

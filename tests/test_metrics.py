@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -134,6 +135,16 @@ def test_tensors_and_arrays_are_alike(metric: Metric) -> None:
     expected = metric(true, pred)
     assert metric(torch.tensor(true), torch.tensor(pred, dtype=torch.int32)) == expected
     assert metric(np.array(true, dtype=np.uint8), torch.tensor(pred)) == expected
+    assert (
+        metric(np.array(true[::-1], dtype=">i4")[::-1], pd.Series(pred, dtype="Int64")) == expected
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_matrices_are_their_labels(metric: Metric) -> None:
+    true, pred = torch.tensor([0, 1, 1, 2, 2, 2]), torch.tensor([0, 1, 2, 2, 2, 1])
+    Y = torch.nn.functional.one_hot(pred, 3).mT.float().requires_grad_()
+    assert metric(true, Y) == metric(true, pred)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -141,12 +152,13 @@ def test_tensors_and_arrays_are_alike(metric: Metric) -> None:
     ("true", "pred", "message"),
     [
         ([0, 1, 1], [0, 1], "same length, but they have 3 and 2"),
-        ([], [], r"labels_true must have shape \(n,\) with n >= 1, but its shape is \(0,\)"),
-        ([0, 1], [[0, 1]], r"labels_pred must have shape .* its shape is \(1, 2\)"),
-        ([0, 1], [0.5, 1.0], r"labels_pred must hold integers, .* float64 .* \[0.5, 1.0\]"),
-        ([True, False], [0, 1], "labels_true must hold integers, but its dtype is bool"),
-        (["a", "b"], [0, 1], r"labels_true must hold integers, .* \['a', 'b'\]"),
-        (torch.tensor([0.0, 1.0]), [0, 1], "labels_true must hold integers, .* float32"),
+        ([], [], r"labels_true: .* labels of shape \(n,\) .* got shape \(0,\)"),
+        ([0, 1], [[0, 1]], r"labels_pred: .* one 1 in every column .* shape \(1, 2\)"),
+        ([0, 1], [[[0, 1]]], r"labels_pred: .* labels of shape \(n,\) .* got shape \(1, 1, 2\)"),
+        ([0, 1], [0.5, 1.0], "labels_pred: expected labels that are integers, .*torch.float64"),
+        ([True, False], [0, 1], "labels_true: expected labels that are integers, .*torch.bool"),
+        (["a", "b"], [0, 1], r"labels_true: expected numbers .* \['a', 'b'\]"),
+        (torch.tensor([0.0, 1.0]), [0, 1], "labels_true: expected labels .*torch.float32"),
     ],
 )
 def test_bad_labels_are_quoted(metric: Metric, true: object, pred: object, message: str) -> None:

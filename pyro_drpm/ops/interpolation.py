@@ -57,7 +57,8 @@ def interpolated(
         >>> torch.allclose(result[:, 0], x.exp())
         True
     """
-    unknown = points.device.type != "cpu" or torch.compiler.is_compiling()
+    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    unknown = points.device.type != "cpu" or in_graph
     if unknown or not points.numel():
         return function(points)
     points = _without_repeats(points)
@@ -67,8 +68,8 @@ def interpolated(
     n = points.shape[-1]
     if m is None or m * (evaluations + _WEIGHT_WORK * n) > n * evaluations:
         return function(points)
-    angles = (torch.arange(m, dtype=torch.float64) + 0.5) * (math.pi / m)
-    nodes, signs = angles.cos().to(points.dtype), 1 - 2 * (torch.arange(m) % 2)
+    angles = (torch.arange(m, dtype=torch.float64, device=points.device) + 0.5) * (math.pi / m)
+    nodes, signs = angles.cos().to(points.dtype), 1 - 2 * (torch.arange(m, device=points.device) % 2)
     at_nodes = function(middle + half * nodes)
     # The barycentric formula.
     distance = ((points - middle) / half).unsqueeze(-1) - nodes

@@ -36,4 +36,4 @@ def unsort(values: Tensor, order: Tensor) -> Tensor:
     """
     if values.dim() > order.dim():
         order = order.unsqueeze(-2)
-    return torch.empty_like(values).scatter_(-1, order.expand_as(values), values)
+    return values.scatter(-1, order.expand_as(values), values)

@@ -109,6 +109,7 @@ def log_set_probability(log_s: Tensor, Y: Tensor, *, hard: bool) -> Tensor:
     log_rest = torch.where(active, log_rest, 0.0)
     members = _members(log_s.detach(), Y.detach(), subset)
     v, log_step = _nodes(members, log_rest.detach(), quadrature)
+    v, log_step = v.detach(), log_step.detach()  # a traced graph would go back through them
     if transformed():
         log_integral = _log_sum(log_s, Y, log_rest, v, log_step)
     else:

@@ -40,10 +40,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_labels, compact
+from pyro_drpm.partitions.labels import Partitions, as_draws, as_labels, canonical
+from pyro_drpm.partitions.rows import count_subsets, indicator_rows, number_rows, subset_sizes
 from pyro_drpm.partitions.similarity import similarity_matrix
 
 __all__ = [
@@ -59,8 +59,8 @@ __all__ = [
 PairLoss = Literal["binder", "vi"]
 Loss = Literal["binder", "vi", "vi_lb"]
 
-# Entries of contingency tables that are held at a time.
-_CHUNK = 1 << 23
+# Items of all pairs of an estimate and a draw that are counted at a time.
+_CHUNK = 1 << 18
 
 
 def partition_loss(
@@ -69,8 +69,9 @@ def partition_loss(
     """Loss of an estimate where the partition is another.
 
     Args:
-        labels: The partitions, integers of shape ``(*batch, n)``.
-        estimate: The estimates, shape ``(*batch, n)``; batch shapes broadcast.
+        labels: The partitions, integers of shape ``(*batch, n)``, or one-hot matrices
+            ``(*batch, K, n)`` of floating point numbers or booleans.
+        estimate: The estimates, likewise; batch shapes broadcast.
         loss: ``"binder"`` or ``"vi"``.
         a: Weight of subsets that the estimate divides.
 
@@ -78,7 +79,7 @@ def partition_loss(
         Shape ``(*batch,)``, float64.
 
     Raises:
-        ValueError: If labels are not integers or differ in length, there is no such loss, or
+        ValueError: As :func:`~pyro_drpm.partitions.as_labels`, or if there is no such loss, or
             ``a`` is not in (0, 2).
 
     Example:
@@ -89,10 +90,17 @@ def partition_loss(
     """
     check_loss(loss, a, get_args(PairLoss))
     truth = as_labels(labels)
-    guess = as_labels(estimate, truth.shape[-1])
-    truth, guess = torch.broadcast_tensors(truth, guess)
-    first, second = (_members(compact(part)) for part in (truth, guess))
-    return _loss(first.sum(-1), second.sum(-1), first @ second.mT, loss, a)
+    n = truth.shape[-1]
+    guess = as_labels(estimate, n).to(truth.device)
+    truth, guess = torch.broadcast_tensors(canonical(truth), canonical(guess))
+    values = phi(torch.arange(n + 1, device=truth.device), loss)
+    joint = canonical(truth * n + guess)
+    total = (
+        a * _sum_over_subsets(values, truth)
+        + (2 - a) * _sum_over_subsets(values, guess)
+        - 2 * _sum_over_subsets(values, joint)
+    )
+    return total / _norm(n, loss)
 
 
 def expected_loss(
@@ -101,7 +109,8 @@ def expected_loss(
     """Mean loss of an estimate over draws of the partition.
 
     Args:
-        labels: The estimates, integers of shape ``(*batch, n)``.
+        labels: The estimates, integers of shape ``(*batch, n)``, or one-hot matrices
+            ``(*batch, K, n)`` of floating point numbers or booleans.
         draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
         loss: ``"binder"``, ``"vi"`` or ``"vi_lb"``.
         a: Weight of subsets that the estimate divides.
@@ -110,8 +119,9 @@ def expected_loss(
         Shape ``(*batch,)``, float64.
 
     Raises:
-        ValueError: If labels are not integers or differ in length, there are no draws, there is no
-            such loss, or ``a`` is not in (0, 2).
+        ValueError: As :func:`~pyro_drpm.partitions.as_labels` and
+            :func:`~pyro_drpm.partitions.as_draws`, or if there is no such loss, or ``a`` is not in
+            (0, 2).
 
     Example:
         >>> draws = [[0, 0, 1, 1], [0, 0, 0, 0]]
@@ -119,18 +129,12 @@ def expected_loss(
         tensor([0.2500, 0.3750], dtype=torch.float64)
     """
     check_loss(loss, a, get_args(Loss))
-    drawn = compact(as_draws(draws))
-    estimates = compact(as_labels(labels, drawn.shape[-1]).to(drawn.device))
-    flat, num_subsets = estimates.reshape(-1, drawn.shape[-1]), int(estimates.max()) + 1
-    if loss == "vi_lb":
-        similarity = similarity_matrix(drawn)
-        step = max(1, _CHUNK // (drawn.shape[-1] * num_subsets))
-        losses = [_lower_bound(similarity, part, a) for part in flat.split(step)]
-    else:
-        truth = _members(drawn)  # (D, S, n)
-        step = max(1, _CHUNK // (truth[..., 0].numel() * num_subsets))
-        losses = [_mean_loss(truth, part, loss, a) for part in flat.split(step)]
-    return torch.cat(losses).view(estimates.shape[:-1])
+    drawn = canonical(as_draws(draws))
+    n = drawn.shape[-1]
+    estimates = canonical(as_labels(labels, n).to(drawn.device))
+    flat = estimates.reshape(-1, n)
+    losses = _lower_bound(drawn, flat, a) if loss == "vi_lb" else _mean_loss(drawn, flat, loss, a)
+    return losses.view(estimates.shape[:-1])
 
 
 def check_loss(loss: str, a: float, losses: tuple[str, ...]) -> None:
@@ -141,30 +145,44 @@ def check_loss(loss: str, a: float, losses: tuple[str, ...]) -> None:
         raise ValueError(f"expected a weight a between 0 and 2, but got {a}")
 
 
-def _members(labels: Tensor) -> Tensor:
-    """Indicators of the subsets, shape ``(*batch, K, n)``; float32 counts are exact."""
-    return F.one_hot(labels).float().mT
-
-
-def _mean_loss(truth: Tensor, estimates: Tensor, loss: PairLoss, a: float) -> Tensor:
-    """Mean over the draws ``(D, S, n)`` for each estimate ``(B, n)``."""
-    num_draws, num_subsets, n = truth.shape
-    guess = _members(estimates)
-    joint = guess.flatten(0, 1) @ truth.flatten(0, 1).mT
-    joint = joint.view(*guess.shape[:2], num_draws, num_subsets).transpose(1, 2)
-    sizes = guess.sum(-1).unsqueeze(1)
-    return _loss(truth.sum(-1), sizes, joint, loss, a).mean(-1)
-
-
-def _loss(truth: Tensor, guess: Tensor, joint: Tensor, loss: PairLoss, a: float) -> Tensor:
-    """The module's formula from sizes ``(*, S)``, ``(*, T)`` and all intersections."""
-    n = truth.sum(-1).double()
+def _mean_loss(drawn: Tensor, estimates: Tensor, loss: PairLoss, a: float) -> Tensor:
+    """Mean over the draws ``(D, n)`` for each estimate ``(B, n)``."""
+    n = drawn.shape[-1]
+    values = phi(torch.arange(n + 1, device=drawn.device), loss)
     total = (
-        a * phi(truth, loss).sum(-1)
-        + (2 - a) * phi(guess, loss).sum(-1)
-        - 2 * phi(joint, loss).sum((-1, -2))
+        a * _sum_over_subsets(values, drawn).mean()
+        + (2 - a) * _sum_over_subsets(values, estimates)
+        - 2 * _mean_over_intersections(values, drawn, estimates)
     )
-    return total / (n * n if loss == "binder" else n)
+    return total / _norm(n, loss)
+
+
+def _norm(n: int, loss: PairLoss) -> int:
+    return n * n if loss == "binder" else n
+
+
+def _sum_over_subsets(values: Tensor, labels: Tensor) -> Tensor:
+    """Sum of a function of the sizes, given by its values at 0 to n."""
+    return values[subset_sizes(labels)].sum(-1)
+
+
+def _mean_over_intersections(values: Tensor, drawn: Tensor, estimates: Tensor) -> Tensor:
+    """The same of all intersections with the subsets of a draw, in the mean over draws."""
+    num_draws, n = drawn.shape
+    step = max(1, _CHUNK // n)
+    parts = [(rows, int(rows.max()) + 1) for rows in map(number_rows, drawn.split(step))]
+    sums = []
+    for batch in estimates.split(max(1, step // num_draws)):
+        number = count_subsets(batch)
+        num_slots, slots = int(number.sum()), number_rows(batch).unsqueeze(-2)
+        of_slots = values.new_zeros(num_slots)
+        for rows, num_rows in parts:
+            cells = (slots * num_rows + rows).flatten()
+            joint = cells.bincount(minlength=num_slots * num_rows).view(num_slots, num_rows)
+            of_slots += values[joint].sum(-1)
+        owner = torch.arange(len(batch), device=number.device).repeat_interleave(number)
+        sums.append(values.new_zeros(len(batch)).index_add_(0, owner, of_slots))
+    return torch.cat(sums) / num_draws
 
 
 def phi(x: Tensor, loss: PairLoss) -> Tensor:
@@ -180,13 +198,17 @@ def similarity_to_own(similarity: Tensor, labels: Tensor) -> Tensor:
         similarity: Shape ``(n, n)``.
         labels: Integers from 0, shape ``(B, n)``.
     """
-    sums = similarity @ F.one_hot(labels).to(similarity)  # with every subset, (B, n, K)
-    return sums.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    sums = [
+        (members.to(similarity) @ similarity).gather(0, rows)
+        for rows, members in indicator_rows(labels)
+    ]
+    return torch.cat(sums)
 
 
-def _lower_bound(similarity: Tensor, labels: Tensor, a: float) -> Tensor:
+def _lower_bound(drawn: Tensor, estimates: Tensor, a: float) -> Tensor:
     """The bound of each estimate ``(B, n)``."""
-    sizes = F.one_hot(labels).sum(-2).gather(-1, labels).double()
-    own = similarity_to_own(similarity, labels)
+    similarity = similarity_matrix(drawn)
+    sizes = subset_sizes(estimates).gather(-1, estimates).double()
+    own = similarity_to_own(similarity, estimates)
     terms = (2 - a) * sizes.log2() + a * similarity.sum(-1).log2() - 2 * own.log2()
     return terms.mean(-1)

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from pyro_drpm.optional import require
 from pyro_drpm.partitions.invariants import invariants
-from pyro_drpm.partitions.labels import Partitions, as_labels, compact
+from pyro_drpm.partitions.labels import Partitions, as_labels, as_partition, as_tensor
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import subset_sizes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 __all__ = [
     "plot_losses",
@@ -38,19 +39,21 @@ def plot_similarity(draws: Partitions, estimate: Partitions, ax: Axes | None = N
 
     Args:
         draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
-        estimate: Labels, shape ``(n,)``, for example a point estimate.
+        estimate: Labels, shape ``(n,)``, or a one-hot matrix ``(K, n)``, for example a point
+            estimate.
         ax: Where to draw.
 
     Raises:
-        ValueError: If labels are not integers or differ in length, or there are no draws.
+        ValueError: As :func:`~pyro_drpm.partitions.as_draws`, or if the estimate is no partition of
+            as many items.
     """
     ax = _axes(ax)
     similarity = similarity_matrix(draws).cpu()
-    labels = compact(as_labels(estimate, len(similarity))).cpu()
+    labels = as_partition(estimate, len(similarity)).cpu()
     order = labels.argsort(stable=True)
     image = ax.imshow(similarity[order][:, order].numpy(), vmin=0, vmax=1, cmap="viridis")
     start = -0.5
-    for size in labels.bincount().tolist():
+    for size in labels.unique(return_counts=True)[1].tolist():
         xs = [start, start + size, start + size, start, start]
         ys = [start, start, start + size, start + size, start]
         ax.plot(xs, ys, color="white", linewidth=1)
@@ -88,47 +91,48 @@ def plot_sizes(
     return ax
 
 
-def plot_points(points: Tensor, labels: Partitions, ax: Axes | None = None) -> Axes:
+def plot_points(points: Tensor | ArrayLike, labels: Partitions, ax: Axes | None = None) -> Axes:
     """Draw points of the plane in the colours of their subsets.
 
     Args:
         points: Shape ``(n, 2)``.
-        labels: Shape ``(n,)``.
+        labels: Shape ``(n,)``, or a one-hot matrix ``(K, n)``.
         ax: Where to draw.
 
     Raises:
-        ValueError: If the points are not of the plane, or labels are not integers or of another
-            number.
+        ValueError: If the points are not of the plane, or the labels are no partition of them.
     """
-    if points.dim() != 2 or points.shape[-1] != 2:
-        raise ValueError(f"expected points of shape (n, 2), but got {tuple(points.shape)}")
+    places = as_tensor(points).detach().cpu()
+    if places.dim() != 2 or places.shape[-1] != 2:
+        raise ValueError(f"expected points of shape (n, 2), but got {tuple(places.shape)}")
+    names = as_partition(labels, len(places)).cpu()
     ax = _axes(ax)
-    names = as_labels(labels, len(points)).cpu()
-    points = points.detach().cpu()
     for name in names.unique().tolist():
-        x, y = points[names == name].numpy().T
+        x, y = places[names == name].numpy().T
         ax.scatter(x, y, s=20, color=f"C{name % 10}", label=str(name))
     ax.legend(title="subset")
     return ax
 
 
-def plot_num_subsets(Y: Tensor, ax: Axes | None = None) -> Axes:
+def plot_num_subsets(draws: Partitions, ax: Axes | None = None) -> Axes:
     """Draw the number of subsets that are not empty along the draws of each chain.
 
     Args:
-        Y: One-hot matrices, shape ``(draws, K, n)`` or ``(chains, draws, K, n)``.
+        draws: Integers of shape ``(draws, n)`` or ``(chains, draws, n)``, or one-hot matrices
+            ``(draws, K, n)`` or ``(chains, draws, K, n)`` of floating point numbers or booleans.
         ax: Where to draw.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: As :func:`~pyro_drpm.partitions.as_labels`, or if the shape is another.
     """
-    if Y.dim() not in (3, 4):
+    labels = as_labels(draws)
+    if labels.dim() not in (2, 3):
         raise ValueError(
-            "expected matrices of shape (draws, K, n) or (chains, draws, K, n), but got "
-            f"{tuple(Y.shape)}"
+            "expected labels of shape (draws, n) or (chains, draws, n), or as many one-hot "
+            f"matrices, but got labels of shape {tuple(labels.shape)}"
         )
     ax = _axes(ax)
-    numbers = invariants(Y)["num_subsets"].cpu()
+    numbers = invariants(labels)["num_subsets"].cpu()
     for chain, trace in enumerate(numbers.reshape(-1, numbers.shape[-1])):
         ax.plot(trace.numpy(), drawstyle="steps-mid", alpha=0.7, label=f"chain {chain}")
     ax.set(xlabel="draw", ylabel="number of subsets")

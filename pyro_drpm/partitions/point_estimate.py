@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, compact, indicator_rows
+from pyro_drpm.partitions.labels import Partitions, as_draws, canonical
 from pyro_drpm.partitions.losses import (
     Loss,
     PairLoss,
@@ -36,6 +36,7 @@ from pyro_drpm.partitions.losses import (
     phi,
     similarity_to_own,
 )
+from pyro_drpm.partitions.rows import number_rows
 from pyro_drpm.partitions.similarity import similarity_matrix
 
 __all__ = ["PointEstimate", "point_estimate"]
@@ -95,7 +96,7 @@ def point_estimate(
     for name, value in limits.items():
         if value is not None and value < 1:
             raise ValueError(f"expected {name} to be positive, but got {value}")
-    drawn = compact(as_draws(draws))
+    drawn = canonical(as_draws(draws))
     costs = _LowerBoundCosts(drawn, a) if loss == "vi_lb" else _TableCosts(drawn, loss, a)
     search = _Search(costs, num_starts, max_subsets, generator)
     for _ in tqdm(range(max_sweeps), "sweeps", disable=not progress):
@@ -103,22 +104,16 @@ def point_estimate(
             break
     losses = expected_loss(search.labels, drawn, loss, a)
     best = int(losses.argmin())
-    return PointEstimate(_in_order_of_appearance(search.labels[best]), float(losses[best]))
-
-
-def _in_order_of_appearance(labels: Tensor) -> Tensor:
-    first = (labels == labels.unique().unsqueeze(-1)).int().argmax(-1)
-    place = first.argsort().argsort()
-    return place[compact(labels)]
+    return PointEstimate(canonical(search.labels[best]), float(losses[best]))
 
 
 class _Search:
     """A batch of ``R`` estimates that are improved item by item.
 
     Attributes:
-        labels: Shape ``(R, n)``.
-        num_slots: Number of subsets ``T`` that an item can be allocated to; as a label it stands
-            for none.
+        labels: Slots of the items, shape ``(R, n)``; 0 stands for none.
+        num_slots: Number of subsets that an item can be allocated to: as many as some estimate
+            has, and a free one, unless that were too many. The work grows with their number.
         moving: Which estimates the last sweep has changed.
     """
 
@@ -131,7 +126,6 @@ class _Search:
     ) -> None:
         self.costs, self.generator = costs, generator
         self.limit = min(max_subsets or costs.n, costs.n)
-        self.num_slots = min(self.limit, costs.most_subsets + 1)
         self.labels = self._allocated(self._initial_labels(num_starts))
         self.moving = torch.arange(num_starts, device=costs.device)
 
@@ -139,22 +133,21 @@ class _Search:
         """No subset for any item in every other start; random ones of a few in the rest."""
         shape, device = (num_starts, self.costs.n), self.costs.device
         number = torch.arange(num_starts, device=device).div(2, rounding_mode="floor")
-        number = (number % self.num_slots + 1).unsqueeze(-1)
-        labels = (torch.rand(shape, generator=self.generator, device=device) * number).long()
-        labels[::2] = self.num_slots
+        number = (number % min(self.limit, self.costs.most_subsets + 1) + 1).unsqueeze(-1)
+        labels = (torch.rand(shape, generator=self.generator, device=device) * number).long() + 1
+        labels[::2] = 0
         return labels
 
     def sweep(self) -> bool:
         """Allocate all items anew, one after the other; tell whether that has changed any."""
-        before = compact(self.labels[self.moving])
-        # As many slots as some start uses, and a free one: the work grows with their number.
-        self.num_slots = min(self.limit, int(before.max()) + 2)
+        before = canonical(self.labels[self.moving]) + 1
         after = self._allocated(before.clone())
         self.labels[self.moving] = after
         self.moving = self.moving[(after != before).any(-1)]
         return len(self.moving) > 0
 
     def _allocated(self, labels: Tensor) -> Tensor:
+        self.num_slots = min(self.limit, int(labels.max()) + 1)
         self.costs.reset(labels, self.num_slots)
         noise = torch.rand(labels.shape, generator=self.generator, device=labels.device)
         for item in noise.argsort(-1).unbind(-1):
@@ -163,11 +156,14 @@ class _Search:
             cost = self.costs.of_each_slot(item)
             best, new = cost.min(-1, keepdim=True)
             # The old place, unless another is really better.
-            at_old = cost.gather(-1, old.clamp(max=self.num_slots - 1))
-            stays = (old < self.num_slots) & (at_old <= best + _SMALL)
-            new = torch.where(stays, old, new)
+            at_old = cost.gather(-1, (old - 1).clamp(min=0))
+            stays = (old > 0) & (at_old <= best + _SMALL)
+            new = torch.where(stays, old, new + 1)
             self.costs.add(item, new)
             labels.scatter_(-1, item.unsqueeze(-1), new)
+            if self.num_slots < self.limit and int(new.max()) == self.num_slots:
+                self.num_slots += 1
+                self.costs.add_slot()
         return labels
 
 
@@ -190,11 +186,15 @@ class _Costs(ABC):
 
     @abstractmethod
     def reset(self, labels: Tensor, num_slots: int) -> None:
-        """Begin with labels ``(R, n)``, of which ``num_slots`` stands for no subset."""
+        """Begin with labels ``(R, n)`` from 0, which stands for no subset, to ``num_slots``."""
+
+    @abstractmethod
+    def add_slot(self) -> None:
+        """Make place for one subset more."""
 
     @abstractmethod
     def of_each_slot(self, item: Tensor) -> Tensor:
-        """Costs ``(R, T)`` of an item ``(R,)`` of each start that is in no subset."""
+        """Costs ``(R, num_slots)`` of an item ``(R,)`` of each start that is in no subset."""
 
     @abstractmethod
     def add(self, item: Tensor, slot: Tensor) -> None:
@@ -209,27 +209,33 @@ class _TableCosts(_Costs):
     """Costs for Binder's loss and the variation of information, from contingency tables.
 
     Of each start, draw and subset of the draw, a row counts the items in each slot that the draw
-    has in that subset. The last slot is that of items in no subset, and never looked at.
+    has in that subset. The first column is that of items in no subset, and never looked at.
     """
 
     def __init__(self, draws: Tensor, loss: PairLoss, a: float) -> None:
         super().__init__(draws, loss, a)
-        self.draws = draws
+        self.rows = number_rows(draws)
+        self.num_rows = int(self.rows.max()) + 1
 
     def reset(self, labels: Tensor, num_slots: int) -> None:
-        members = F.one_hot(labels, num_slots + 1).float()  # (R, n, T + 1)
-        self.tables = torch.cat(
-            [(of_draws @ members).long() for of_draws in indicator_rows(self.draws)], -2
-        ).flatten(0, 1)  # (R D S, T + 1)
-        self.sizes = members.sum(1).long()
-        first_row = torch.arange(len(labels) * len(self.draws), device=self.device)
-        self.first_row = (first_row * self.most_subsets).view(len(labels), -1)
+        width = num_slots + 1
+        self.tables = labels.new_empty(len(labels), self.num_rows * width)
+        for table, slots in zip(self.tables, labels, strict=True):
+            cells = (self.rows * width + slots).flatten()
+            table.copy_(cells.bincount(minlength=len(table)))
+        self.tables = self.tables.view(-1, width)
+        self.sizes = F.one_hot(labels, width).sum(1)
+        first_row = torch.arange(len(labels), device=self.device) * self.num_rows
+        self.first_row = first_row.unsqueeze(-1)
+
+    def add_slot(self) -> None:
+        self.tables, self.sizes = F.pad(self.tables, (0, 1)), F.pad(self.sizes, (0, 1))
 
     def of_each_slot(self, item: Tensor) -> Tensor:
         rows = self._rows(item)
-        together = self.tables.index_select(0, rows.flatten())[:, :-1]
+        together = self.tables.index_select(0, rows.flatten())[:, 1:]
         gain = self.growth[together].view(*rows.shape, -1).mean(1)
-        return (2 - self.a) * self.growth[self.sizes[:, :-1]] - 2 * gain
+        return (2 - self.a) * self.growth[self.sizes[:, 1:]] - 2 * gain
 
     def add(self, item: Tensor, slot: Tensor) -> None:
         self._count(item, slot, 1)
@@ -244,7 +250,7 @@ class _TableCosts(_Costs):
 
     def _rows(self, item: Tensor) -> Tensor:
         """Rows ``(R, D)`` of the subsets that hold an item."""
-        return self.first_row + self.draws[:, item].mT
+        return self.first_row + self.rows[:, item].mT
 
 
 class _LowerBoundCosts(_Costs):
@@ -261,13 +267,16 @@ class _LowerBoundCosts(_Costs):
         self.labels, self.num_slots = labels.clone(), num_slots
         self.own = similarity_to_own(self.similarity, labels)
 
+    def add_slot(self) -> None:
+        self.num_slots += 1
+
     def of_each_slot(self, item: Tensor) -> Tensor:
         similar = self.similarity[item]  # (R, n)
         gain = ((self.own + similar) / self.own).log2()
         members = torch.stack([similar, gain, torch.ones_like(gain)])
         zeros = members.new_zeros(*members.shape[:2], self.num_slots + 1)
         slots = self.labels.expand(members.shape)
-        sums, gains, sizes = zeros.scatter_add(-1, slots, members)[..., :-1]
+        sums, gains, sizes = zeros.scatter_add(-1, slots, members)[..., 1:]
         return (2 - self.a) * self.growth[sizes.long()] - 2 * (gains + (1 + sums).log2())
 
     def add(self, item: Tensor, slot: Tensor) -> None:
@@ -278,5 +287,5 @@ class _LowerBoundCosts(_Costs):
 
     def remove(self, item: Tensor, slot: Tensor) -> None:
         # Those of items in no subset may become anything but zero, and are not looked at.
-        self.own -= self.similarity[item] * ((self.labels == slot) & (slot < self.num_slots))
-        self.labels.scatter_(-1, item.unsqueeze(-1), self.num_slots)
+        self.own -= self.similarity[item] * ((self.labels == slot) & (slot > 0))
+        self.labels.scatter_(-1, item.unsqueeze(-1), 0)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, compact, indicator_rows
+from pyro_drpm.partitions.labels import Partitions, as_draws, canonical
+from pyro_drpm.partitions.rows import indicator_rows
 
 __all__ = ["similarity_matrix"]
 
@@ -34,9 +35,9 @@ def similarity_matrix(draws: Partitions) -> Tensor:
                 [0.5000, 1.0000, 0.5000],
                 [0.0000, 0.5000, 1.0000]], dtype=torch.float64)
     """
-    labels = compact(as_draws(draws))
+    labels = canonical(as_draws(draws))
     num_draws, n = labels.shape
     together = torch.zeros(n, n, device=labels.device)
-    for members in indicator_rows(labels):
+    for _, members in indicator_rows(labels):
         together.addmm_(members.mT, members)  # whole numbers, exact in float32
     return together.double() / num_draws

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_tensor, compact
+from pyro_drpm.partitions.labels import Partitions, as_draws, as_tensor, canonical
+from pyro_drpm.partitions.rows import subset_sizes
 
 __all__ = ["size_distribution", "subset_sizes_of"]
 
@@ -40,11 +41,12 @@ def subset_sizes_of(draws: Partitions, *, ordered: bool = False) -> Tensor:
     values = as_tensor(draws)
     labels = as_draws(values)
     if ordered:
-        return F.one_hot(compact(labels)).sum(-2).sort(-1, descending=True).values
+        return subset_sizes(canonical(labels)).sort(-1, descending=True).values
     if labels.min() < 0:
         raise ValueError(f"expected labels from 0, but got {int(labels.min())}")
-    num_subsets = values.shape[-2] if values.dim() == 3 else -1
-    return F.one_hot(labels, num_subsets).sum(-2)
+    sizes = subset_sizes(labels)
+    empty = values.shape[-2] - sizes.shape[-1] if values.dim() == 3 else 0
+    return F.pad(sizes, (0, empty))
 
 
 def size_distribution(draws: Partitions, *, ordered: bool = False) -> Tensor:
@@ -66,5 +68,7 @@ def size_distribution(draws: Partitions, *, ordered: bool = False) -> Tensor:
                 [0.5000, 0.5000, 0.0000]])
     """
     sizes = subset_sizes_of(draws, ordered=ordered)
-    n = int(sizes[0].sum())
-    return F.one_hot(sizes, n + 1).to(torch.get_default_dtype()).mean(0)
+    num_subsets, n = sizes.shape[-1], int(sizes[0].sum())
+    first_cell = torch.arange(num_subsets, device=sizes.device) * (n + 1)
+    counts = (first_cell + sizes).flatten().bincount(minlength=num_subsets * (n + 1))
+    return counts.view(num_subsets, n + 1).to(torch.get_default_dtype()) / len(sizes)

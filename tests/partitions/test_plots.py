@@ -104,8 +104,8 @@ def test_bad_shapes() -> None:
         plot_points(torch.zeros(3, 3), [0, 0, 0])
     with pytest.raises(ValueError, match="labels of 3 items, but got 2"):
         plot_points(torch.zeros(3, 2), [0, 0])
-    with pytest.raises(ValueError, match=r"but got \(3,\)"):
-        plot_num_subsets(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"but got labels of shape \(3,\)"):
+        plot_num_subsets(torch.ones(2, 3).long()[0])
     with pytest.raises(ValueError, match="labels of 4 items, but got 3"):
         plot_similarity(DRAWS, [0, 0, 1])
 

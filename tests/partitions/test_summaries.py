@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
+from collections import Counter
+from fractions import Fraction
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 from pyro_drpm import DRPM
 from pyro_drpm.partitions import (
     credible_ball,
+    enumerate_partitions,
     partition_loss,
     relabel,
     size_distribution,
@@ -59,6 +63,77 @@ def test_ball_holds_its_share_and_no_smaller_one_does(level: float, loss: PairLo
         if abs(distance - ball.radius) < 1e-9
     }
     assert len(ball.horizontal) <= len(expected)
+
+
+def ball_by_counting(
+    center: list[int], draws: list[list[int]], num_inside: int, loss: PairLoss
+) -> tuple[float, float]:
+    """Radius and mass of the smallest ball that holds a number of draws."""
+    n = len(center)
+    distances = []
+    for c in draws:
+        pairs = list(zip(c, center, strict=True))
+        if loss == "binder":
+            apart = sum(
+                (c[i] == c[j]) != (center[i] == center[j])
+                for i, j in itertools.product(range(n), repeat=2)
+            )
+            distances.append(Fraction(apart, n * n))
+        else:
+            joint, own, other = Counter(pairs), Counter(c), Counter(center)
+            bits = sum(math.log2(own[a] * other[b] / joint[a, b] ** 2) for a, b in pairs) / n
+            distances.append(Fraction(round(bits, 9)))
+    radius = sorted(distances)[num_inside - 1]
+    return float(radius), sum(distance <= radius for distance in distances) / len(draws)
+
+
+@pytest.mark.parametrize("loss", ["binder", "vi"])
+@pytest.mark.parametrize("num_draws", [1, 3, 7, 10, 30, 60])
+def test_balls_of_all_levels_that_are_whole_draws(num_draws: int, loss: PairLoss) -> None:
+    """A third of the draws is held by a third of them, whatever floats make of that."""
+    draws = some_draws(num_draws, 5, 3)
+    for num_inside in range(1, num_draws + 1):
+        ball = credible_ball(draws[0], draws, num_inside / num_draws, loss)
+        radius, mass = ball_by_counting(draws[0].tolist(), draws.tolist(), num_inside, loss)
+        assert ball.radius == pytest.approx(radius, abs=1e-8) and ball.mass == mass
+
+
+@pytest.mark.parametrize(
+    ("level", "num_draws", "num_inside"),
+    [
+        (0.9, 10, 9),
+        (0.07, 100, 7),
+        (0.1 + 0.2, 10, 3),
+        (0.55, 100, 55),
+        (1.0, 58, 58),
+        (0.91, 10, 10),
+    ],
+)
+def test_ties_of_the_level_are_exact(level: float, num_draws: int, num_inside: int) -> None:
+    """Draw k has k items of 2 D apart, so that the radius tells how many draws are inside."""
+    n = 2 * num_draws
+    draws = (torch.arange(n) < torch.arange(num_draws).unsqueeze(-1)).long()
+    ball = credible_ball([0] * n, draws, level, "binder")
+    k = num_inside - 1
+    assert ball.radius == pytest.approx(2 * k * (n - k) / n**2)
+    assert ball.mass == num_inside / num_draws
+
+
+def test_a_partition_is_listed_once_under_any_names() -> None:
+    draws = [[0, 0, 1, 1], [1, 1, 0, 0], [7, 7, -2, -2], [0, 1, 1, 1], [5, 3, 3, 3]]
+    ball = credible_ball([0, 0, 0, 0], draws, 1.0)
+    assert ball.horizontal.tolist() == [[0, 0, 1, 1]]
+    assert ball.upper_vertical.tolist() == ball.lower_vertical.tolist() == [[0, 0, 1, 1]]
+
+
+def test_partitions_of_one_distance_are_all_listed() -> None:
+    """Subsets of the same sizes in all orders, whose distances differ by round-off."""
+    orders = list(itertools.permutations((3, 5, 7, 11)))
+    draws = [[k for k, size in enumerate(sizes) for _ in range(size)] for sizes in orders]
+    center = [0] * 26
+    assert len(partition_loss(draws, center).unique()) > 1
+    ball = credible_ball(center, draws, 0.01)
+    assert len(ball.horizontal) == len(orders) and ball.mass == 1
 
 
 @pytest.mark.parametrize("level", [0.0, 1.1, -0.5])
@@ -114,6 +189,28 @@ def test_switched_labels_are_switched_back() -> None:
     truth = torch.tensor([0, 0, 1, 1, 2, 2])
     switched = torch.stack([torch.tensor(p)[truth] for p in itertools.permutations(range(3))])
     assert (relabel(switched, truth) == truth).all()
+
+
+@pytest.mark.parametrize("reference", [[2, 2, 5, 5, 9], [1, 1, 2, 2, 3], [-4, -4, 0, 0, 7]])
+def test_names_are_those_of_the_reference(reference: list[int]) -> None:
+    assert relabel([reference, [0, 0, 1, 1, 2]], reference).tolist() == [reference] * 2
+    further = relabel([[0, 1, 2, 3, 4]], reference)[0].tolist()
+    assert len(set(further)) == 5 and set(reference) < set(further)
+    largest = max(reference)
+    assert set(further) - set(reference) == {largest + 1, largest + 2}
+
+
+def test_matchings_of_draws_with_fewer_and_more_subsets_agree_best() -> None:
+    reference = torch.tensor([3, 3, 5, 5, 8, 8])
+    for draw in enumerate_partitions(6)[::3]:
+        renamed = relabel(draw.unsqueeze(0), reference)[0]
+        assert float(partition_loss(draw, renamed)) == 0
+        names = [3, 5, 8, 9, 10, 11]
+        best = max(
+            int((torch.tensor(choice)[draw] == reference).sum())
+            for choice in itertools.permutations(names, int(draw.max()) + 1)
+        )
+        assert int((renamed == reference).sum()) == best
 
 
 def test_draws_with_more_subsets_than_the_reference() -> None:
