@@ -123,6 +123,10 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": {}}
 
+    def __repr__(self) -> str:
+        shapes = f"total_count: {self.total_count}, log_omega: {self.log_omega.shape}"
+        return f"{type(self).__name__}({shapes})"
+
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from argument shapes."""
