@@ -65,11 +65,16 @@ def parse_settings(
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process on a :class:`ValueError` with one line and exit code 2."""
+def one_line_errors(kind: type[Exception] = ValueError) -> Iterator[None]:
+    """End the process with one line and exit code 2 on an error that settings can put right.
+
+    Args:
+        kind: The error: a :class:`ValueError` where settings and files are read,
+            :class:`~models.failures.StageError` where the stages of a run follow.
+    """
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,6 +40,9 @@ class Settings:
         """
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"{self.out} must be a directory, but is a file")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, but is {value}")
         self.require_non_negative("seed")
 
     def require_positive(self, *names: str) -> None:

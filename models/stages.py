@@ -29,6 +29,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from tqdm import tqdm
 
+from models.failures import require_finite, stage_errors
 from models.hardware import Hardware, own_part
 
 __all__ = ["Batches", "ShuffledBatches", "Stage", "check_checkpoint", "derive_seed", "per_epoch"]
@@ -119,6 +120,7 @@ class Stage:
             writes one.
         hardware: Where to train.
         title: Of the progress bar, before the seed and the name.
+        remedy: What to do if the training diverges.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Stage:
     checkpoint_every: int = 1
     hardware: Hardware = Hardware()
     title: str = ""
+    remedy: str = "a smaller learning rate may help"
 
     @property
     def checkpoint(self) -> Path:
@@ -143,6 +146,10 @@ class Stage:
 
         Returns:
             The logged metrics of every epoch.
+
+        Raises:
+            StageError: If the training diverges, which is looked for at the end of every epoch,
+                before the checkpoint.
         """
         history, seeds = _History(), _EpochSeeds(self.seed, self.name)
         trainer = Trainer(
@@ -153,6 +160,7 @@ class Stage:
                 seeds,
                 _StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip()),
                 history,
+                _FiniteNumbers(),
                 _EpochCheckpoint(self.checkpoint, self.checkpoint_every),
             ],
             enable_model_summary=False,
@@ -160,7 +168,8 @@ class Stage:
         )
         ckpt_path = self.checkpoint if self.checkpoint.exists() else None
         late = _LateBatches(batches, seeds, self.hardware.num_processes)
-        trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
+        with stage_errors(self.name, self.remedy):
+            trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
         return history.metrics
 
 
@@ -232,6 +241,16 @@ class _History(Callback):
         self.metrics = state_dict["metrics"]
 
 
+class _FiniteNumbers(Callback):
+    """Ends a training that has diverged, once an epoch: every look waits for the GPU."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = f"of epoch {trainer.current_epoch + 1}"
+        require_finite(f"the metrics {epoch}", torch.stack([*trainer.callback_metrics.values()]))
+        for parameter in pl_module.parameters():
+            require_finite(f"the weights at the end {epoch}", parameter)
+
+
 class _EpochCheckpoint(Checkpoint):
     """Writes the checkpoint at the end of every so many epochs and of the last one.
 
@@ -287,5 +306,14 @@ class _StageProgress(ProgressBar):
             self.bar.set_postfix(loss=f"{trainer.callback_metrics['loss']:.4g}", refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self.close()  # what is said about it shall not go on in the line of the bar
+
+    def close(self) -> None:
+        """Leave the line of the bar."""
         if self.bar is not None:
             self.bar.close()

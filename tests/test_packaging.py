@@ -11,6 +11,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +98,23 @@ def test_wheel_depends_on_numpy_pyro_and_torch_alone(wheel: ZipFile) -> None:
     metadata = message_from_string(wheel.read(name).decode())
     requirements = [r for r in metadata.get_all("Requires-Dist", []) if "extra ==" not in r]
     assert {r.split(">=")[0] for r in requirements} == {"numpy", "pyro-ppl", "torch"}
+
+
+def test_the_lowest_versions_that_are_tried_are_those_that_are_declared(wheel: ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = message_from_string(wheel.read(name).decode())
+    declared = {}
+    for requirement in map(Requirement, metadata.get_all("Requires-Dist", [])):
+        for least in requirement.specifier:
+            assert least.operator == ">=", requirement
+            declared[requirement.name] = Version(least.version)
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    tried = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    # No other torch than that of constraints.txt is tried, and linters run in no old environment.
+    assert {*declared} - {*tried} == {"torch", "mypy", "ruff"}
+    assert {name: Version(version) for name, version in tried.items()} == {
+        name: version for name, version in declared.items() if name in tried
+    }
 
 
 def test_every_module_imports_without_the_extras(wheel: ZipFile, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lightning.fabric.utilities import rank_zero_only
 
 from models.cli import one_line_errors, parse_settings
+from models.failures import StageError
 from models.jobs import prepare_jobs, print_files, run_jobs
 from models.mtl.config import PRESETS, Config
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
@@ -25,14 +26,16 @@ NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE = "figure4.csv", "figure4.png", "tabl
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the experiment; a bad argument or file ends it with one line and exit code 2."""
+    """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
         config = parse_settings("python -m models.mtl", PRESETS, args)
         jobs = all_jobs(config)
         load_data(config, max(jobs, key=attrgetter("condition")))
         prepare_jobs(config, jobs, results=(NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE))
     report = report_attributes if config.dataset == "celeba" else report_noise
-    report(config, run_jobs(run_job, config, jobs))
+    with one_line_errors(StageError):
+        results = run_jobs(run_job, config, jobs)
+    report(config, results)
     print_files(config.out, jobs)
 
 

@@ -11,6 +11,7 @@ import pyro
 
 from models.curves import Curves
 from models.data import MultiTaskData, load_multi_task
+from models.failures import stage_errors
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
 from models.mtl.train import TaskTraining
@@ -86,6 +87,9 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
 
     Returns:
         The scores, and the learning curves.
+
+    Raises:
+        StageError: If the training diverges, or what came of it cannot be evaluated.
     """
     data = load_data(config, job)
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
@@ -98,8 +102,10 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
         config.checkpoint_every,
         config.hardware,
         title=f"condition {job.condition}",
+        remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )
     batches = ShuffledBatches((data.train_images, data.train_labels), config.batch_size)
     curves: Curves = {job.method: stage.fit(training, batches)}
     training.to(config.torch_device)
-    return Result(job, data.task_names, score(training, data)), curves
+    with stage_errors(job.method, stage.remedy):
+        return Result(job, data.task_names, score(training, data)), curves

@@ -12,6 +12,7 @@ from lightning.fabric.utilities import rank_zero_only
 
 from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
+from models.failures import StageError
 from models.jobs import prepare_jobs, print_files, run_jobs
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
@@ -26,13 +27,15 @@ FIGURE = "figure3.png"
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the experiment; a bad argument or file ends it with one line and exit code 2."""
+    """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
         config = parse_settings("python -m models.vae", PRESETS, args)
         check_data(config)
         jobs = all_jobs(config)
         prepare_jobs(config, jobs, results=(TABLE, FIGURE))
-    report(config, run_jobs(run_job, config, jobs))
+    with one_line_errors(StageError):
+        results = run_jobs(run_job, config, jobs)
+    report(config, results)
     print_files(config.out, jobs)
 
 

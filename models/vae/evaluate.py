@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
+from models.failures import require_finite
 from models.tables import format_table, mean_and_std
 from models.vae.posteriors import Posterior, aggregate, symmetric_divergence
 from models.vae.train import PairTraining
@@ -75,7 +76,11 @@ def encode_pairs(
     num_pairs: int,
     shared_factors: SharedFactors = "first",
 ) -> PairCodes:
-    """Draw pairs and encode their first views, with the dims that are shared without noise."""
+    """Draw pairs and encode their first views, with the dims that are shared without noise.
+
+    Raises:
+        ValueError: If latent means are not finite.
+    """
     device = next(training.parameters()).device
     batches = []
     for start in range(0, num_pairs, _BATCH):
@@ -83,6 +88,7 @@ def encode_pairs(
         views = Posterior(*training.encoder(pair.images.to(device)))
         shared = training.sharing.mode(symmetric_divergence(views))
         means = aggregate(views, shared, training.average).mean[:, 0]
+        require_finite("the latent means", means)
         codes = PairCodes(means, shared, pair.factors[:, 0], pair.shared)
         batches.append([values.cpu() for values in codes])
     return PairCodes(*(torch.cat(values) for values in zip(*batches, strict=True)))

@@ -11,6 +11,7 @@ import pyro
 
 from models.curves import Curves
 from models.data import load_factor_images
+from models.failures import stage_errors
 from models.stages import Stage, derive_seed
 from models.vae.config import Config
 from models.vae.evaluate import Result, encode_pairs, score
@@ -60,6 +61,9 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
 
     Returns:
         The scores, and the learning curves.
+
+    Raises:
+        StageError: If the training diverges, or what came of it cannot be evaluated.
     """
     method, n_shared, seed = job
     data = load_factor_images(
@@ -76,6 +80,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
         config.checkpoint_every,
         config.hardware,
         title=f"n_shared {n_shared}",
+        remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )
     batches = PairBatches(
         data, n_shared, config.shared_factors, config.batch_size, config.steps_per_epoch
@@ -83,9 +88,11 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     curves: Curves = {method: stage.fit(training, batches)}
     training.to(data.device).eval()
     pyro.set_rng_seed(derive_seed(seed, "evaluation"))
-    train, test = (
-        encode_pairs(training, data, n_shared, number, config.shared_factors)
-        for number in (config.train_pairs, config.test_pairs)
-    )
+    with stage_errors(method, stage.remedy):
+        train, test = (
+            encode_pairs(training, data, n_shared, number, config.shared_factors)
+            for number in (config.train_pairs, config.test_pairs)
+        )
+        scores = score(train, test, n_shared)
     save_swaps(directory / f"{method}-swaps.png", training, data, n_shared, config.shared_factors)
-    return Result(method, n_shared, seed, score(train, test, n_shared)), curves
+    return Result(method, n_shared, seed, scores), curves

@@ -13,6 +13,7 @@ from lightning.fabric.utilities import rank_zero_only
 
 from models.cli import one_line_errors, parse_settings
 from models.data import load_images
+from models.failures import StageError
 from models.jobs import print_files, run_jobs
 from models.tables import format_table, mean_and_std
 from models.vc.config import PRESETS, Config, Pretraining
@@ -25,15 +26,18 @@ __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the experiment; a bad argument or file ends it with one line and exit code 2."""
+    """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
         config = parse_settings(
             "python -m models.vc", PRESETS, args, chosen_by=("dataset", "preset")
         )
-        load_images(config.dataset, config.data_dir, config.evaluate_on)
+        data = load_images(config.dataset, config.data_dir, config.evaluate_on)
+        config.check_number_of_images(len(data.train_images))
         jobs = all_jobs(config)
         prepare_directory(config, jobs)
-    report(config, list(chain(*run_jobs(run_job, config, jobs))))
+    with one_line_errors(StageError):
+        results = list(chain(*run_jobs(run_job, config, jobs)))
+    report(config, results)
     print_files(config.out, jobs)
 
 

@@ -132,14 +132,32 @@ class Config(JobSettings):
             *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
             *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),
             *("pretrain_learning_rate", "epochs", "batch_size", "learning_rate", "num_clusters"),
-            *("num_partitions", "score_scale", "anneal_steps", "latent_dim"),
+            *("num_partitions", "score_scale", "beta", "anneal_steps", "latent_dim"),
         )
         self.require_non_negative(
             *("reconstruction_weight", "input_noise", "refit_every"),
-            *("beta", "beta_steps", "gamma", "delta"),
+            *("beta_steps", "gamma", "delta"),
         )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
+
+    def check_number_of_images(self, number: int) -> None:
+        """Check the settings that the training images have to suffice for.
+
+        Raises:
+            ValueError: If there are fewer images than clusters, or than the neighbors of an image
+                and itself.
+        """
+        if self.num_clusters > number:
+            raise ValueError(
+                f"num_clusters must be at most {number}, the number of training images, but is "
+                f"{self.num_clusters}"
+            )
+        if "neighbors" in self.pretrainings and self.num_neighbors >= number:
+            raise ValueError(
+                f"num_neighbors must be below {number}, the number of training images, but is "
+                f"{self.num_neighbors}"
+            )
 
 
 def _as_in_the_paper(config: Config, epochs: int = 1024) -> Config:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from models.curves import Curves
 from models.data import ImageData, load_images
+from models.failures import require_finite, stage_errors
 from models.stages import Batches, ShuffledBatches, Stage, derive_seed
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
@@ -107,6 +109,9 @@ def run_job(config: Config, job: Job) -> tuple[list[Result], Curves]:
 
     Returns:
         The scores of every method, and the learning curves of every stage.
+
+    Raises:
+        StageError: If a training diverges or a clustering fails.
     """
     data = load_images(config.dataset, config.data_dir, config.evaluate_on)
     experiment = Experiment(config, data, job)
@@ -162,7 +167,8 @@ class Experiment:
             return assign(of_pixels, test.flatten(1))
         if method in ("latent-kmeans", "latent-gmm"):
             fit = self._fit_kmeans if method == "latent-kmeans" else self._fit_mixture
-            clusters = fit(encode(pretrained.encoder, self.data.train_images))
+            with self._clustering_errors(method):
+                clusters = fit(self._latent_means(pretrained))
             return assign(clusters, encode(pretrained.encoder, test))
         train = {
             "vade": self.train_vade,
@@ -174,7 +180,8 @@ class Experiment:
         training = train[method](pretrained, priors)
         if method == "drpm":
             self.save_figures(training)
-        return predict(training.network.encoder, training.priors, test)
+        with stage_errors(method, self._remedy(method)):
+            return predict(training.network.encoder, training.priors, test)
 
     def pretrain(self) -> Autoencoder:
         """Train the autoencoder that all other methods start from."""
@@ -226,7 +233,8 @@ class Experiment:
         embedding = NeighborPretraining(**settings)
         self._fit("pretrain", embedding, batches, config.neighbor_epochs)
         seed = derive_seed(self.job.seed, "clusters")
-        clusters = InformationTraining(num_clusters=config.num_clusters, seed=seed, **settings)
+        with self._clustering_errors("pretrain-clusters"):
+            clusters = InformationTraining(num_clusters=config.num_clusters, seed=seed, **settings)
         self._fit("pretrain-clusters", clusters, batches, config.cluster_epochs)
 
     def train_vade(self, pretrained: Autoencoder, priors: ClusterPriors) -> VariationalTraining:
@@ -387,18 +395,44 @@ class Experiment:
             config.checkpoint_every,
             config.hardware,
             title=self.job.pretraining,
+            remedy=self._remedy(name),
         )
         self.curves[name] = stage.fit(training, batches)
+
+    def _remedy(self, stage: str) -> str:
+        """What to change if a training diverges."""
+        config = self.config
+        remedy = f"a smaller --pretrain-learning-rate than {config.pretrain_learning_rate}"
+        # That of vade is no setting.
+        if stage not in ("vade", *PRETRAINING_STAGES[self.job.pretraining]):
+            remedy = f"a smaller --learning-rate than {config.learning_rate}, or {remedy},"
+        return f"{remedy} may help"
+
+    def _clustering_errors(self, stage: str) -> AbstractContextManager[None]:
+        """Tell what to change if latent means do not fall into clusters."""
+        config = self.config
+        return stage_errors(
+            stage,
+            f"fewer --num-clusters than {config.num_clusters}, or a smaller "
+            f"--pretrain-learning-rate than {config.pretrain_learning_rate}, may help",
+        )
+
+    def _latent_means(self, network: Autoencoder) -> Tensor:
+        """Latent means of the training images."""
+        means = encode(network.encoder, self.data.train_images)
+        require_finite("the latent means", means)
+        return means
 
     def _priors(self, pretrained: Autoencoder) -> ClusterPriors:
         """Priors that all methods start from, fitted to the latent means of the encoder."""
         config = self.config
         priors = ClusterPriors(config.num_clusters, config.latent_dim)
-        points = encode(pretrained.encoder, self.data.train_images)
-        if config.priors == "mixture":
-            priors.copy_from(self._fit_mixture(points))
-        else:
-            priors.fit_to(points, assign(self._fit_kmeans(points), points))
+        with self._clustering_errors("priors"):
+            points = self._latent_means(pretrained)
+            if config.priors == "mixture":
+                priors.copy_from(self._fit_mixture(points))
+            else:
+                priors.fit_to(points, assign(self._fit_kmeans(points), points))
         return priors
 
     def _fit_kmeans(self, points: Tensor) -> KMeans:

@@ -91,9 +91,14 @@ class ClusterPriors(nn.Module):
         Args:
             points: Shape ``(n, l)``.
             clusters: Shape ``(n,)``, at least one point in each.
+
+        Raises:
+            ValueError: If a cluster has no point.
         """
         for k in range(len(self.loc)):
             members = points[clusters == k]
+            if not len(members):
+                raise ValueError(f"cluster {k} of {len(self.loc)} has no point")
             self.loc[k] = members.mean(0)
             self.log_scale[k] = (members.var(0, correction=0) + _LEAST_VARIANCE).log() / 2
             self.log_weight[k] = math.log(len(members) / len(points))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
@@ -89,11 +89,21 @@ class _SubsetSizes(Constraint):
         )
 
 
+_REMEDY = (
+    "Replace the DRPM site by its noise with pyro.poutine.reparam and "
+    "pyro_drpm.infer.DRPMReparam, or write a guide with a DRPM at the site."
+)
+
+
 class _ColumnwiseSoftmax(Transform):
-    """From any matrix to a relaxed partition, or to the straight-through one of its maxima.
+    """From any matrix to a relaxed partition, or to that of its maxima.
 
     Not bijective. Pyro's strategies for initial values need it at every latent site, whether a
-    reparametrisation replaces the site or not.
+    reparametrisation replaces the site or not; they ask for no gradients. A parameter does, which
+    no optimiser could move: the maxima have none.
+
+    Raises:
+        ValueError: At a parameter that is to become a partition.
     """
 
     domain = constraints.independent(constraints.real, 2)
@@ -103,18 +113,31 @@ class _ColumnwiseSoftmax(Transform):
         self.codomain = codomain
 
     def _call(self, x: Tensor) -> Tensor:
-        relaxed = x.softmax(-2)
         if not self.codomain.is_discrete:
-            return relaxed
-        hard = F.one_hot(x.argmax(-2), x.shape[-2]).mT.to(x.dtype)
-        return hard + (relaxed - relaxed.detach())
+            return x.softmax(-2)
+        if x.requires_grad:
+            raise ValueError(
+                "Continuous inference cannot learn a partition as a parameter, as pyro.param or "
+                f"AutoDelta would, for it is discrete. {_REMEDY}"
+            )
+        return F.one_hot(x.argmax(-2), x.shape[-2]).mT.to(x.dtype)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y.clamp(min=torch.finfo(y.dtype).tiny).log()
 
 
-transform_to.register(_PartitionMatrix, _ColumnwiseSoftmax)
-transform_to.register(_RelaxedPartitionMatrix, _ColumnwiseSoftmax)
+def _refuse_bijection(constraint: Constraint) -> Transform:
+    """Say what to do where continuous guides and samplers come to a partition."""
+    raise ValueError(
+        f"Continuous inference cannot handle a partition ({constraint}), which is no bijective "
+        f"image of real numbers. {_REMEDY} If the site is enumerated, hide it from the guide: "
+        "pyro.poutine.block(model, hide=[the name of the site])."
+    )
+
+
+for _support in (_PartitionMatrix, _RelaxedPartitionMatrix):
+    transform_to.register(_support, _ColumnwiseSoftmax)
+    biject_to.register(_support, _refuse_bijection)
 
 partition_matrix = _PartitionMatrix()
 relaxed_partition_matrix = _RelaxedPartitionMatrix()

@@ -189,6 +189,10 @@ class DRPM(StraightThroughDistribution):
         new._validate_args = self._validate_args
         return new
 
+    def __repr__(self) -> str:
+        shapes = f"log_omega: {self.log_omega.shape}, log_s: {self.log_s.shape}"
+        return f"{type(self).__name__}({shapes})"
+
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from argument shapes."""
@@ -414,7 +418,10 @@ class DRPM(StraightThroughDistribution):
         if num_subsets**n > _MAX_ENUMERATED:
             raise ValueError(
                 f"{type(self).__name__}: expected K ** n to be at most {_MAX_ENUMERATED} for "
-                f"enumeration, but got K={num_subsets} and n={n}."
+                f"enumeration, but got K={num_subsets} and n={n}. NUTS and HMC enumerate a latent "
+                "DRPM: for these give hard=False and replace the site by its noise with "
+                "pyro.poutine.reparam and pyro_drpm.infer.DRPMReparam; for SVI draw the partition "
+                "from a DRPM in the guide instead."
             )
         log_s = self._ordering.log_s
         subsets = list(itertools.product(range(num_subsets), repeat=n))

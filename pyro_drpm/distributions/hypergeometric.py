@@ -121,6 +121,10 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         new._validate_args = self._validate_args
         return new
 
+    def __repr__(self) -> str:
+        shapes = f"total_count: {self.total_count}, log_omega: {self.log_omega.shape}"
+        return f"{type(self).__name__}({shapes})"
+
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from argument shapes."""

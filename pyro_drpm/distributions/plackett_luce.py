@@ -86,6 +86,9 @@ class PlackettLuce(TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(log_s: {self.log_s.shape})"
+
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from argument shapes."""

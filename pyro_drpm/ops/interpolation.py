@@ -69,7 +69,10 @@ def interpolated(
     if m is None or m * (evaluations + _WEIGHT_WORK * n) > n * evaluations:
         return function(points)
     angles = (torch.arange(m, dtype=torch.float64, device=points.device) + 0.5) * (math.pi / m)
-    nodes, signs = angles.cos().to(points.dtype), 1 - 2 * (torch.arange(m, device=points.device) % 2)
+    nodes, signs = (
+        angles.cos().to(points.dtype),
+        1 - 2 * (torch.arange(m, device=points.device) % 2),
+    )
     at_nodes = function(middle + half * nodes)
     # The barycentric formula.
     distance = ((points - middle) / half).unsqueeze(-1) - nodes

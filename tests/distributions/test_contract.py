@@ -6,6 +6,7 @@
 import copy
 import math
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,8 @@ def test_support_rejects_corrupted_batch_elements(case: Any) -> None:
         value[spoilt] = corrupt(value[spoilt]).to(value.dtype)
         expected[spoilt] = False
         assert torch.equal(d.support.check(value), expected), corruption
-        with pytest.raises(ValueError, match="Expected value .* within the support"):
+        wanted = re.escape(f"to be within the support ({d.support!r}) of the distribution {d!r}")
+        with pytest.raises(ValueError, match=wanted):
             d.log_prob(value)
 
 
@@ -236,12 +238,42 @@ def test_seed_decides(case: Any) -> None:
         assert not torch.equal(first, d.sample((10,)))
 
 
-def test_repr(case: Any) -> None:
+def test_repr_shows_the_parameters(case: Any) -> None:
     d = case.build()
-    assert case.cls.__name__ in repr(d)
-    d.log_prob(case.values(d))
-    assert case.cls.__name__ in repr(d.expand_by([2]))
-    assert repr(d.support)
+    shown = repr(d.expand_by([2]))
+    assert shown.startswith(f"{case.cls.__name__}(") and shown.endswith(")")
+    assert ("total_count: 4" in shown) == (case.options.get("total_count") == 4)
+    names = {name.removeprefix("log_") for name in case.shapes}
+    assert {name for name in ("omega", "s") if f"log_{name}: torch.Size(" in shown} == names
+    for name, shape in case.shapes.items():
+        full = (2, *case.batch_shape, shape[-1])
+        assert f"log_{name.removeprefix('log_')}: {torch.Size(full)}" in shown
+
+
+def test_repr_of_the_support_says_what_a_value_must_be() -> None:
+    weights, scores = torch.ones(2), torch.ones(3)
+    capacities = torch.tensor([1, 3])
+    supports = {
+        DRPM(weights, scores).support: (
+            "PartitionMatrix: each column has a single 1 and else 0",
+            torch.zeros(2, 3),
+        ),
+        DRPM(weights, scores, hard=False).support: (
+            "RelaxedPartitionMatrix: entries are at least 0 and add up to the number of columns",
+            torch.zeros(2, 3),
+        ),
+        PlackettLuce(scores).support: (
+            "Ordering: a permutation of 0, ..., n - 1",
+            torch.zeros(3),
+        ),
+        MultivariateFisherHypergeometric(3, weights, capacities=capacities).support: (
+            "SubsetSizes: integers that add up to 3, at least 0 and at most [1, 3]",
+            torch.zeros(2),
+        ),
+    }
+    for support, (shown, wrong) in supports.items():
+        assert repr(support) == shown
+        assert not support.check(wrong)
 
 
 def test_values_go_unchecked_without_validation(case: Any) -> None:

@@ -105,9 +105,13 @@ def test_expanded_samples_are_independent(case: Any) -> None:
 
 
 def test_expand_singleton_batch(case: Any) -> None:
-    if len(case.batch_shape) == 0:
-        d = case.build().expand([1])
-        assert d.expand([4]).log_prob(case.values(d.expand([4]))).shape == (4,)
+    d = case.build()
+    wide = d.expand((1, *case.batch_shape)).expand((4, *case.batch_shape))
+    assert wide.batch_shape == (4, *case.batch_shape)
+    value = case.values(wide)
+    assert value.shape == (4, *case.batch_shape, *case.event_shape)
+    for of_wide, copy in zip(wide.log_prob(value), value, strict=True):
+        torch.testing.assert_close(of_wide, d.log_prob(copy))
 
 
 def test_expand_to_nothing(case: Any) -> None:

@@ -70,4 +70,3 @@ def clusters() -> Clusters:
 @pytest.fixture(autouse=True)
 def fresh_pyro() -> None:
     pyro.clear_param_store()
-    pyro.set_rng_seed(0)

@@ -90,3 +90,14 @@ def test_latent_partitions_are_summed_out(clusters: Any) -> None:
     samples = mcmc.get_samples()
     assert set(samples) == {"log_odds"}
     assert abs(samples["log_odds"].mean() - mean) < 4 * deviation / 50**0.5
+
+
+def test_too_many_partitions_to_sum_out() -> None:
+    def mixture() -> None:
+        slope = pyro.sample("slope", NORMAL)
+        partition = pyro.sample("partition", DRPM(torch.ones(2).double(), torch.ones(17).double()))
+        pyro.sample("x", dist.Normal(slope * partition[..., 0, 0], 1.0), obs=torch.ones(()))
+
+    mcmc = MCMC(NUTS(mixture), num_samples=1, warmup_steps=0, disable_progbar=True)
+    with pytest.raises(ValueError, match="K=2 and n=17.*hard=False.*DRPMReparam.*SVI"):
+        mcmc.run()

@@ -11,7 +11,15 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoGaussian,
+    AutoMultivariateNormal,
+    AutoNormal,
+    init_to_feasible,
+    init_to_sample,
+    init_to_uniform,
+)
 from pyro.optim import PyroOptim
 from scipy.stats import chisquare, kstest
 from torch import Tensor
@@ -156,9 +164,60 @@ def test_autoguides_learn(clusters: Any, autoguide: Any) -> None:
     assert accuracy > prior + 0.2
 
 
-def test_autoguides_refuse_the_site_itself(clusters: Any) -> None:
-    with pytest.raises(ValueError, match="discrete sample site 'Y'"):
-        AutoNormal(clusters.model)()
+@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize("autoguide", [AutoNormal, AutoMultivariateNormal, AutoGaussian])
+def test_autoguides_refuse_the_site_itself(autoguide: Any, hard: bool) -> None:
+    d = DRPM(OMEGA, SCORES, hard=hard)
+    with pytest.raises(ValueError, match=r"handle a partition .*Replace .*infer\.DRPMReparam"):
+        autoguide(lambda: pyro.sample("Y", d))()
+
+
+@pytest.mark.parametrize("d", [DRPM(OMEGA, SCORES), DRPM(OMEGA, SCORES).expand([2]).to_event(1)])
+def test_a_partition_cannot_be_learned_as_a_parameter(d: Any) -> None:
+    """No optimiser would move it."""
+    refused = r"learn a partition as a parameter, .*discrete\. Replace .*infer\.DRPMReparam"
+    guide = AutoDelta(lambda: pyro.sample("Y", d))
+    with pytest.raises(ValueError, match=refused):
+        guide()
+    with pytest.raises(ValueError, match=refused):
+        pyro.param("Y", d.sample(), constraint=DRPM(OMEGA, SCORES).support)
+
+
+def test_the_mode_of_a_relaxed_site_is_found(clusters: Any) -> None:
+    """A relaxed partition is continuous, so that AutoDelta may learn it."""
+
+    def model() -> None:
+        Y = pyro.sample("Y", DRPM(clusters.omega, clusters.s, hard=False))
+        pyro.sample("x", clusters.likelihood(Y), obs=clusters.x)
+
+    guide = AutoDelta(model)
+    svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 0.1}), Trace_ELBO())
+    before = svi.step()
+    for _ in range(30):
+        after = svi.step()
+    assert after < before - 1
+    assert DRPM(clusters.omega, clusters.s, hard=False).support.check(guide()["Y"])
+
+
+@pytest.mark.parametrize("init", [init_to_feasible, init_to_uniform, init_to_sample])
+@pytest.mark.parametrize("hard", [True, False])
+def test_initial_values_are_partitions(init: Any, hard: bool) -> None:
+    d = DRPM(OMEGA, SCORES, hard=hard)
+    value = init({"fn": d, "name": "Y"})
+    assert value.shape == (3, 3) and value.dtype == torch.float64
+    assert d.support.check(value)
+    assert not value.requires_grad
+
+
+def test_autodelta_learns_the_noise(clusters: Any) -> None:
+    model = poutine.reparam(clusters.model, config=CONFIG)
+    guide = AutoDelta(model)
+    svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 0.05}), Trace_ELBO())
+    before = svi.step()
+    for _ in range(50):
+        after = svi.step()
+    assert after < before
+    assert is_partition(Predictive(model, guide=guide, num_samples=1)()["Y"])
 
 
 def test_nuts_on_the_relaxed_model(clusters: Any) -> None:
