@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple, get_args
 
@@ -36,11 +37,14 @@ from pyro_drpm.partitions.losses import (
     phi,
     similarity_to_own,
 )
-from pyro_drpm.partitions.rows import number_rows
+from pyro_drpm.partitions.rows import count_subsets, number_rows
 from pyro_drpm.partitions.similarity import similarity_matrix
 
 __all__ = ["PointEstimate", "point_estimate"]
 
+# Share of the draws whose numbers of subsets are usual. A first allocation to as many as an odd
+# draw has leads to many small subsets, and takes long.
+_USUAL = 0.95
 # A change by less is round-off.
 _SMALL = 1e-9
 
@@ -112,8 +116,7 @@ class _Search:
 
     Attributes:
         labels: Slots of the items, shape ``(R, n)``; 0 stands for none.
-        num_slots: Number of subsets that an item can be allocated to: as many as some estimate
-            has, and a free one, unless that were too many. The work grows with their number.
+        num_slots: Number of subsets that an item can be allocated to. The work grows with it.
         moving: Which estimates the last sweep has changed.
     """
 
@@ -126,6 +129,7 @@ class _Search:
     ) -> None:
         self.costs, self.generator = costs, generator
         self.limit = min(max_subsets or costs.n, costs.n)
+        self.num_slots = min(self.limit, costs.usual_number + 1)
         self.labels = self._allocated(self._initial_labels(num_starts))
         self.moving = torch.arange(num_starts, device=costs.device)
 
@@ -133,7 +137,7 @@ class _Search:
         """No subset for any item in every other start; random ones of a few in the rest."""
         shape, device = (num_starts, self.costs.n), self.costs.device
         number = torch.arange(num_starts, device=device).div(2, rounding_mode="floor")
-        number = (number % min(self.limit, self.costs.most_subsets + 1) + 1).unsqueeze(-1)
+        number = (number % self.num_slots + 1).unsqueeze(-1)
         labels = (torch.rand(shape, generator=self.generator, device=device) * number).long() + 1
         labels[::2] = 0
         return labels
@@ -141,13 +145,14 @@ class _Search:
     def sweep(self) -> bool:
         """Allocate all items anew, one after the other; tell whether that has changed any."""
         before = canonical(self.labels[self.moving]) + 1
+        # As many slots as some start uses, and a free one.
+        self.num_slots = min(self.limit, int(before.max()) + 1)
         after = self._allocated(before.clone())
         self.labels[self.moving] = after
         self.moving = self.moving[(after != before).any(-1)]
         return len(self.moving) > 0
 
     def _allocated(self, labels: Tensor) -> Tensor:
-        self.num_slots = min(self.limit, int(labels.max()) + 1)
         self.costs.reset(labels, self.num_slots)
         noise = torch.rand(labels.shape, generator=self.generator, device=labels.device)
         for item in noise.argsort(-1).unbind(-1):
@@ -161,9 +166,6 @@ class _Search:
             new = torch.where(stays, old, new + 1)
             self.costs.add(item, new)
             labels.scatter_(-1, item.unsqueeze(-1), new)
-            if self.num_slots < self.limit and int(new.max()) == self.num_slots:
-                self.num_slots += 1
-                self.costs.add_slot()
         return labels
 
 
@@ -173,24 +175,21 @@ class _Costs(ABC):
     Attributes:
         n: Number of items.
         a: Weight of subsets that the estimate divides.
-        most_subsets: Largest number of subsets of a draw.
+        usual_number: Number of subsets that few draws exceed.
         device: Where everything is.
         growth: What the loss's function of a size gains by one item more, shape ``(n,)``.
     """
 
     def __init__(self, draws: Tensor, loss: PairLoss, a: float) -> None:
         self.n, self.device = draws.shape[-1], draws.device
-        self.most_subsets = int(draws.max()) + 1
+        number = count_subsets(draws)
+        self.usual_number = int(number.kthvalue(math.ceil(_USUAL * len(number))).values)
         self.a = a
         self.growth = phi(torch.arange(self.n + 1, device=self.device), loss).diff()
 
     @abstractmethod
     def reset(self, labels: Tensor, num_slots: int) -> None:
         """Begin with labels ``(R, n)`` from 0, which stands for no subset, to ``num_slots``."""
-
-    @abstractmethod
-    def add_slot(self) -> None:
-        """Make place for one subset more."""
 
     @abstractmethod
     def of_each_slot(self, item: Tensor) -> Tensor:
@@ -228,9 +227,6 @@ class _TableCosts(_Costs):
         first_row = torch.arange(len(labels), device=self.device) * self.num_rows
         self.first_row = first_row.unsqueeze(-1)
 
-    def add_slot(self) -> None:
-        self.tables, self.sizes = F.pad(self.tables, (0, 1)), F.pad(self.sizes, (0, 1))
-
     def of_each_slot(self, item: Tensor) -> Tensor:
         rows = self._rows(item)
         together = self.tables.index_select(0, rows.flatten())[:, 1:]
@@ -266,9 +262,6 @@ class _LowerBoundCosts(_Costs):
     def reset(self, labels: Tensor, num_slots: int) -> None:
         self.labels, self.num_slots = labels.clone(), num_slots
         self.own = similarity_to_own(self.similarity, labels)
-
-    def add_slot(self) -> None:
-        self.num_slots += 1
 
     def of_each_slot(self, item: Tensor) -> Tensor:
         similar = self.similarity[item]  # (R, n)
