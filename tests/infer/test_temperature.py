@@ -39,6 +39,12 @@ def test_constant_temperature() -> None:
     assert ExponentialAnnealing(0.3, 0.3, steps=5)(3) == pytest.approx(0.3)
 
 
+def test_other_sites_are_left_as_they_are() -> None:
+    d = dist.Normal(torch.zeros(3), 1.0).to_event(1).mask(True)
+    site = poutine.trace(temperature(0.1)(lambda: pyro.sample("z", d))).get_trace().nodes["z"]
+    assert site["fn"] is d
+
+
 def drpm_of(fn: Any) -> DRPM:
     while not isinstance(fn, DRPM):
         fn = fn.base_dist
