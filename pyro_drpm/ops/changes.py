@@ -51,11 +51,11 @@ class Changes(NamedTuple):
     def of_log_orderings(ranks: Ranks) -> Changes:
         """Of ``log |Pi_Y|``, the sum of ``log n_k!``."""
         changes = Changes.nothing(ranks.score, ranks)
-        size = ranks.counts.double()
+        size = ranks.counts.expand(changes.moves.shape[2:]).double()
         lost, present, gained = (torch.lgamma((size + i).clamp(min=0) + 1) for i in (-1, 0, 1))
         gain, loss, same = gained - present, lost - present, torch.zeros_like(present)
         moves = torch.stack([torch.stack([gain, loss, same]), torch.stack([loss, gain, same])])
-        return changes._replace(moves=moves.expand_as(changes.moves))
+        return changes._replace(moves=moves)
 
     def __sub__(self, other: Changes) -> Changes:
         """Changes of the difference of two functions."""
