@@ -19,6 +19,7 @@ from pyro.infer.autoguide import (
     init_to_feasible,
     init_to_sample,
     init_to_uniform,
+    init_to_value,
 )
 from pyro.optim import PyroOptim
 from scipy.stats import chisquare, kstest
@@ -65,6 +66,7 @@ def test_sites() -> None:
     assert sizes["fn"].event_shape == (2, 4)
     assert ordering["fn"].event_shape == (3,)
     assert not sizes["is_observed"] and not ordering["is_observed"]
+    assert Y["is_observed"]  # else guides and samplers would look for it
     # Only the noise has a density, the standard one, whatever the parameters.
     gumbel = dist.Gumbel(0.0, 1.0)
     expected = gumbel.log_prob(sizes["value"]).sum() + gumbel.log_prob(ordering["value"]).sum()
@@ -135,6 +137,15 @@ def test_refuses_observed_sites() -> None:
     model = poutine.reparam(lambda: pyro.sample("Y", DRPM(OMEGA, SCORES), obs=Y), CONFIG)
     with pytest.raises(ValueError, match="'Y' to be latent, but it has a value"):
         model()
+
+
+def test_refuses_initial_values_that_were_asked_for() -> None:
+    """Those that a guide proposes by itself are passed over, see the guides below."""
+    values = {"Y": DRPM(OMEGA, SCORES).sample()}
+    model = poutine.reparam(lambda: pyro.sample("Y", DRPM(OMEGA, SCORES)), CONFIG)
+    guide = AutoNormal(model, init_loc_fn=init_to_value(values=values))
+    with pytest.raises(ValueError, match="'Y' to be latent, but it has a value"):
+        guide()
 
 
 def test_refuses_other_distributions() -> None:
