@@ -70,7 +70,8 @@ def boundary_flow(law: SizeLaw, counts: Tensor, changes: Tensor) -> Tensor:
     """
     if counts.shape[-1] == 1:
         return changes.new_zeros(changes.shape[2:-1])
-    return _flow(counts, changes, *law)
+    missing = changes.dim() - 2 - counts.dim()  # dims of draws that have the same counts
+    return _flow(counts[(None,) * missing], changes, *law)
 
 
 @overridable

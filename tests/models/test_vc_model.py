@@ -74,13 +74,15 @@ def test_sites_have_the_documented_shapes(pair: Any, images: Tensor) -> None:
     assert (guide["Y"]["value"].sum(-2) == 1).all()
 
 
-def log_sizes(sizes: tuple[int, ...], log_omega: Tensor) -> Tensor:
+def log_sizes(log_omega: Tensor) -> Tensor:
+    """Of all sizes that there are."""
+
     def weight(counts: tuple[int, ...]) -> Tensor:
         pairs = zip(counts, log_omega, strict=True)
         return sum((math.log(math.comb(N, c)) + c * w for c, w in pairs), torch.tensor(0.0))
 
     support = [c for c in itertools.product(range(N + 1), repeat=K) if sum(c) == N]
-    return weight(sizes) - torch.stack([weight(c) for c in support]).logsumexp(0)
+    return torch.stack([weight(c) for c in support]).log_softmax(0)
 
 
 def log_ordering(ordering: list[int], log_s: Tensor) -> Tensor:
@@ -96,12 +98,11 @@ def orderings(partition: Tensor) -> list[list[int]]:
 
 
 def partition_terms(partition: Tensor, q: Any, p: Any) -> Tensor:
-    """Equations 49 and 50 for one partition."""
+    """Equations 49 and 50 for one partition, with the mean over its sizes."""
     possible = orderings(partition)
-    sizes = tuple(int(size) for size in partition.sum(-1))
-    size_term = (
-        math.log(len(possible)) + log_sizes(sizes, q["omega"]) - log_sizes(sizes, p["omega"])
-    )
+    of_sizes = log_sizes(q["omega"])
+    divergence = (of_sizes.exp() * (of_sizes - log_sizes(p["omega"]))).sum()
+    size_term = math.log(len(possible)) + divergence
     every = (list(order) for order in itertools.permutations(range(N)))
     of_q = torch.stack([log_ordering(order, q["s"]) for order in every]).max()
     of_p = log_ordering(possible[0], p["s"])  # all the same, since the scores are equal

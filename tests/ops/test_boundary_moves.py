@@ -105,3 +105,21 @@ def test_draws_that_share_their_tables() -> None:
             loss = (weights[0, i, b] * up).sum() + (weights[1, i, b] * down).sum()
             apart += torch.autograd.grad(loss, log_omega)[0]
     torch.testing.assert_close(together, apart)
+
+
+def test_changes_of_draws_that_share_their_counts() -> None:
+    """Gradients add up over the changes, as many as there are."""
+    torch.manual_seed(0)
+    log_omega = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    law = size_law(log_omega, torch.tensor([6, 6, 6]), 6)
+    counts = torch.tensor([2, 1, 3])
+    changes = torch.randn(2, 3, 2, 4, 3, dtype=torch.float64)
+    together = boundary_flow(law, counts, changes)
+    each = boundary_flow(law, counts.expand(2, 4, 3), changes)
+    assert together.shape == each.shape == (2, 4)
+    gradients = [
+        torch.autograd.grad(flow.sum(), log_omega, retain_graph=True)[0]
+        for flow in (together, each)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0].abs().sum() > 0
