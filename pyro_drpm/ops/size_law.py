@@ -32,8 +32,8 @@ __all__ = ["TINY", "SizeLaw", "log_binomial", "size_law", "slice_with_zeros"]
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
 TINY = 1e-300
-# From here on Stirling's series with four terms is accurate to the last digit.
-_STIRLING = 32.0
+# From here on Stirling's series with two terms is accurate to the last digit.
+_LARGE = 512
 
 
 class SizeLaw(NamedTuple):
@@ -173,41 +173,32 @@ def _tables(log_odds: Tensor, shift: Tensor, capacities: Tensor, total: int) -> 
 
 
 def log_binomial(n: Tensor, k: Tensor) -> Tensor:
-    r"""``log C(n, k)``, continued to real arguments by the gamma function.
-
-    With :math:`j = \min(k, n - k)` it is :math:`\log \Gamma(n + 1) / \Gamma(n - j + 1)` less
-    :math:`\log \Gamma(j + 1)`. A difference of logarithms of gamma functions would lose what the
-    numbers above have more digits than the quotient; Stirling's series does not.
+    """``log C(n, k)``, continued to real arguments by the gamma function.
 
     Args:
-        n: Not negative, float64; broadcastable with ``k``.
+        n: Not negative, float64; broadcastable with ``k``, and not differentiated.
         k: From 0 to ``n``, float64.
 
     Returns:
         Float64.
     """
+    value = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    # The derivative of that is accurate, but the value is a difference of large numbers.
+    correction = torch.where(n >= _LARGE, _log_binomial_of_many(n, k.detach()) - value.detach(), 0)
+    return value + correction
+
+
+@torch.no_grad()
+def _log_binomial_of_many(n: Tensor, k: Tensor) -> Tensor:
+    r"""The same for large ``n``, term by term of Stirling's series, without gradients.
+
+    It is :math:`\log \Gamma(x) / \Gamma(y) - \log \Gamma(j + 1)` with :math:`j = \min(k, n - k)`,
+    :math:`x = n + 1` and :math:`y = x - j`.
+    """
     j = torch.minimum(k, n - k)
-    top, bottom = n + 1, n - j + 1
-    large = bottom >= _STIRLING
-    ratio = torch.where(
-        large,
-        _log_gamma_ratio(torch.where(large, top, _STIRLING), torch.where(large, j, 0.0)),
-        torch.lgamma(torch.where(large, 1.0, top)) - torch.lgamma(torch.where(large, 1.0, bottom)),
-    )
-    return ratio - torch.lgamma(j + 1)
-
-
-def _log_gamma_ratio(x: Tensor, j: Tensor) -> Tensor:
-    """``log Gamma(x) - log Gamma(x - j)`` of large numbers, term by term of Stirling's series."""
-    y = x - j
-    powers = j * x.log() + (y - 0.5) * (j / y).log1p() - j
-    return powers + (_stirling_rest(x) - _stirling_rest(y))
-
-
-def _stirling_rest(x: Tensor) -> Tensor:
-    r"""Of :math:`\log \Gamma(x)` what :math:`(x - 1/2) \log x - x + \log(2 \pi) / 2` leaves."""
-    square = x.square().reciprocal()
-    return (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))) / x
+    x, y = n + 1, n - j + 1
+    rest = (1 / 12 - 1 / (360 * x * x)) / x - (1 / 12 - 1 / (360 * y * y)) / y
+    return j * (x.log() - 1) + (y - 0.5) * (j / y).log1p() + rest - torch.lgamma(j + 1)
 
 
 def _window_width(total: int) -> int:
