@@ -172,7 +172,7 @@ def _native(values: ArrayLike) -> NDArray[np.generic]:
     kind = array.dtype.kind
     if kind not in "biuf":
         raise TypeError(f"{array.dtype} is no type of numbers")
-    if kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+    if kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise ValueError("they do not fit into 64 bits with a sign")
     return np.require(
         array, np.int64 if kind in "iu" else array.dtype.newbyteorder("="), ["C", "W"]
