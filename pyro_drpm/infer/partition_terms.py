@@ -11,7 +11,8 @@ or bounded, the term of a drawn partition is
 
 and with a bound :math:`\gamma \log |\Pi_Y|` more. The mean over the sizes is exact. The gradient of
 the mean over ``Y`` is that of :meth:`pyro_drpm.DRPM.flow`, which looks at differences between
-neighboring partitions and has no bias. Where :math:`g` is the log-mass itself, its slope for
+neighboring partitions and has no bias, but for the accuracy of these differences, some parts in a
+thousand. Where :math:`g` is the log-mass itself, its slope for
 parameters at a given ``Y`` has a mean of zero and is left out: what remains vanishes, draw by draw,
 where guide and model agree (Roeder, Wu and Duvenaud: Sticking the landing, NeurIPS 2017).
 """

@@ -16,8 +16,8 @@ so that each neighbor costs one sum over nodes and all of them together a small 
 mass itself. Elements meet the nodes of their own subset and of both subsets beside it.
 
 The nodes are those of a trapezoid rule that reaches as far as the integrands of all neighbors do.
-They lie far enough apart that gradients, not masses, are accurate: to 1e-4 or better at scores up
-to 10 nats apart, to some percent where they are 100 nats apart.
+They lie so far apart that gradients, not masses, are accurate: a change is right to some parts in a
+thousand, at scores up to 100 nats apart; beyond that it is finite.
 """
 
 from __future__ import annotations
