@@ -107,8 +107,7 @@ def exchange_flow(up: Tensor, down: Tensor, ranks: Ranks, log_s: Tensor) -> Tens
     """
     upper = _Neighbor.at(ranks.start - 1, ranks, torch.inf)
     lower = _Neighbor.at(ranks.end, ranks, -torch.inf)
-    beyond_upper = _beyond(upper, ranks.start - 1, ranks, torch.inf)
-    beyond_lower = _beyond(lower, ranks.end, ranks, -torch.inf)
+    beyond_upper, beyond_lower = _beyond(upper, torch.inf), _beyond(lower, -torch.inf)
     flow_up = _shared_flow(log_s, beyond_upper, upper.score, lower.score, ranks)
     flow_down = _shared_flow(log_s, upper.score, lower.score, beyond_lower, ranks)
     return flow_up * up - flow_down * down
@@ -151,8 +150,7 @@ class _Neighbor(NamedTuple):
         )
 
 
-def _beyond(neighbor: _Neighbor, rank: Tensor, ranks: Ranks, no_score: float) -> Tensor:
+def _beyond(neighbor: _Neighbor, no_score: float) -> Tensor:
     """The score at the far boundary of a neighbor's subset, for each subset."""
-    far = (ranks.start - 1) if no_score > 0 else ranks.end
-    far_score = _Neighbor.at(far, ranks, no_score).score.gather(-1, neighbor.subset)
-    return torch.where(rank == neighbor.rank, far_score, no_score)
+    far_score = neighbor.score.gather(-1, neighbor.subset)
+    return torch.where(neighbor.score.isfinite(), far_score, no_score)

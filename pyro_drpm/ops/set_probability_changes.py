@@ -32,9 +32,10 @@ from torch import Tensor
 from pyro_drpm.ops.boundaries import Boundaries, largest_of_each
 from pyro_drpm.ops.changes import Changes
 from pyro_drpm.ops.clocks import log_hit
+from pyro_drpm.ops.members import OwnMembers
 from pyro_drpm.ops.plackett_luce import are_equal
+from pyro_drpm.ops.quadrature import edges, log_peak_of
 from pyro_drpm.ops.ranks import Ranks
-from pyro_drpm.ops.set_probability import _edges, _log_peak, _OwnMembers
 
 __all__ = ["set_probability_changes"]
 
@@ -69,8 +70,7 @@ def set_probability_changes(log_s: Tensor, ranks: Ranks) -> Changes:
     ranks = ranks.expand(torch.broadcast_shapes(log_s.shape, ranks.element.shape)[:-1])
     around = Boundaries.of(log_s, ranks)
     nodes = _Nodes.of(around, ranks)
-    dtype = log_s.dtype if _are_near(around, nodes) else torch.float64
-    up, down = _exchanges(around, nodes, ranks, dtype)
+    up, down = _exchanges(around, nodes, ranks)
     return Changes(up, down, _moves(around, nodes))
 
 
@@ -83,22 +83,23 @@ class _Nodes(NamedTuple):
             all members have rung; with the rest's ``log R - R e^v`` it is an integrand.
         log_integral: Logarithms of the drawn partition's integrals, ``(*batch, K)``. A subset
             without a rest has that of its last element for one.
+        dtype: Of sums over elements and nodes.
     """
 
     v: Tensor
     log_hits: Tensor
     log_integral: Tensor
+    dtype: torch.dtype
 
     @staticmethod
     def of(around: Boundaries, ranks: Ranks) -> _Nodes:
         num_subsets = around.rest.shape[-1]
         k = torch.arange(num_subsets + 1, device=around.rest.device).unsqueeze(-1)
-        members = _OwnMembers(
-            around.log_s, (ranks.subset.unsqueeze(-2) == k).double(), ranks.subset
-        )
+        is_member = (ranks.subset.unsqueeze(-2) == k).float()
+        members = OwnMembers(around.log_s.float(), is_member, ranks.subset)
         rest = torch.where(around.has_rest, around.rest, around.last)
-        log_peak = _log_peak(members, rest)
-        left, right, _ = _edges(members, log_peak, log_peak - rest, _DROP)
+        log_peak = log_peak_of(members, rest)
+        left, right, _ = edges(members, log_peak, log_peak - rest, _DROP)
         lowest, highest = _extremes(around, ranks, rest)
         low = log_peak - highest - left
         width = log_peak - lowest + right - low
@@ -107,8 +108,10 @@ class _Nodes(NamedTuple):
         t = torch.linspace(0, 1, _num_nodes(width, sharpest), device=low.device).double()
         v = low.unsqueeze(-1) + width.unsqueeze(-1) * t
         log_step = (width / (len(t) - 1)).log().unsqueeze(-1)
+        dtype = torch.float32 if _are_near(around.log_s, width) else torch.float64
+        members = OwnMembers(around.log_s.to(dtype), is_member, ranks.subset)
         log_hits = v + log_step + members.log_hits(v)
-        return _Nodes(v, log_hits, (log_hits + _log_density(rest, v)).logsumexp(-1))
+        return _Nodes(v, log_hits, (log_hits + _log_density(rest, v)).logsumexp(-1), dtype)
 
 
 def _num_nodes(width: Tensor, log_peak: Tensor) -> int:
@@ -119,12 +122,11 @@ def _num_nodes(width: Tensor, log_peak: Tensor) -> int:
     return min(max(math.ceil(float((width * per_unit).max())), _FEWEST_NODES), _MOST_NODES)
 
 
-def _are_near(around: Boundaries, nodes: _Nodes) -> bool:
+def _are_near(log_s: Tensor, width: Tensor) -> bool:
     """Whether float32 holds all ratios of scores and nodes; not known without a GPU's answer."""
-    if nodes.v.device.type != "cpu":
+    if width.device.type != "cpu":
         return False
-    low, high = around.log_s.aminmax()
-    width = nodes.v[..., -1] - nodes.v[..., 0]
+    low, high = log_s.aminmax()
     return float(high - low + width.max()) < _MAX_LOG[torch.float32]
 
 
@@ -190,9 +192,7 @@ def _moves(around: Boundaries, nodes: _Nodes) -> Tensor:
     return torch.stack([torch.stack(upwards), torch.stack(downwards)]) - present
 
 
-def _exchanges(
-    around: Boundaries, nodes: _Nodes, ranks: Ranks, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _exchanges(around: Boundaries, nodes: _Nodes, ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Changes of the mass when each element moves up, or down, by an exchange."""
     v, log_hits, own = nodes.v, nodes.log_hits, ranks.of_own
     density = _log_density(torch.where(around.has_rest, around.rest, around.last), v)
@@ -201,7 +201,7 @@ def _exchanges(
     has_before, has_rest, active = own(around.has_before), own(around.has_rest), own(around.active)
     comes_into_following = has_rest & around.active.gather(-1, following)
     log_s, rest_up = around.log_s.flatten(), around.rest_up.flatten()
-    sums = _SumsOverNodes.of(nodes, dtype)
+    sums = _SumsOverNodes.of(nodes)
 
     # The factor of each node is what it weighs without the element that changes places.
     (into_previous,) = sums.log(
@@ -253,11 +253,11 @@ class _SumsOverNodes(NamedTuple):
     tiny: float
 
     @staticmethod
-    def of(nodes: _Nodes, dtype: torch.dtype) -> _SumsOverNodes:
+    def of(nodes: _Nodes) -> _SumsOverNodes:
         v = nodes.v.flatten(0, -2)
         center = (v[:, :1] + v[:, -1:]) / 2
-        time = (v - center).exp().to(dtype)
-        return _SumsOverNodes(nodes.log_integral, center, time, torch.finfo(dtype).tiny)
+        time = (v - center).exp().to(nodes.dtype)
+        return _SumsOverNodes(nodes.log_integral, center, time, torch.finfo(nodes.dtype).tiny)
 
     def minus_x(self, log_rate: Tensor, row: Tensor) -> Tensor:
         """Minus the product of rates and times, shape ``(elements, nodes)``."""

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from scipy.special import digamma
 from torch import Tensor
 
-from pyro_drpm.ops import set_probability
+from pyro_drpm.ops import members as of_members
+from pyro_drpm.ops import quadrature, set_probability
+from pyro_drpm.ops.quadrature import Quadrature
 from pyro_drpm.ops.set_probability import log_set_probability
 from tests.oracles import log_assignment
 
@@ -50,7 +52,7 @@ def test_many_elements_against_more_nodes(monkeypatch: pytest.MonkeyPatch) -> No
     torch.manual_seed(0)
     log_s, Y = 3 * torch.randn(2000, dtype=torch.float64), random_partition(5, 2000)
     result = log_set_probability(log_s, Y, hard=True)
-    fine = set_probability._Quadrature(nodes=1000, drop=60.0)
+    fine = Quadrature(nodes=1000, drop=60.0)
     monkeypatch.setitem(set_probability._QUADRATURE, torch.float64, fine)
     reference = log_set_probability(log_s, Y, hard=True)
     torch.testing.assert_close(result, reference, rtol=1e-13, atol=0)
@@ -72,11 +74,11 @@ def test_nodes_suffice_for_the_precision_of_the_dtype(
     # Scores that float32 can hold, in float64, so that nothing but the nodes makes a difference.
     log_s = (spread * torch.randn(50)).double().sort(descending=highest).values
     Y = torch.nn.functional.one_hot((torch.arange(50) >= members).long(), 2).mT.double()
-    fine = set_probability._Quadrature(nodes=1000, drop=60.0)
+    fine = Quadrature(nodes=1000, drop=60.0)
     coarse = set_probability._QUADRATURE[dtype]
     results = []
-    for quadrature in (coarse, fine):
-        monkeypatch.setitem(set_probability._QUADRATURE, torch.float64, quadrature)
+    for rule in (coarse, fine):
+        monkeypatch.setitem(set_probability._QUADRATURE, torch.float64, rule)
         results.append(log_set_probability(log_s, Y, hard=True))
     round_off = 1e-14 * results[1].abs().item()
     torch.testing.assert_close(*results, rtol=0, atol=error + round_off)
@@ -89,7 +91,7 @@ def test_chunks_agree_with_the_whole(num_subsets: int, monkeypatch: pytest.Monke
     Y = torch.stack([random_partition(num_subsets, 30) for _ in range(4)]).requires_grad_()
     whole = log_set_probability(log_s, Y, hard=True)
     whole_grads = torch.autograd.grad(whole.sum(), (log_s, Y))
-    monkeypatch.setattr(set_probability, "_CHUNK", 100)
+    monkeypatch.setattr(of_members, "_CHUNK", 100)
     chunked = log_set_probability(log_s, Y, hard=True)
     torch.testing.assert_close(chunked, whole)
     torch.testing.assert_close(torch.autograd.grad(chunked.sum(), (log_s, Y)), whole_grads)
@@ -148,8 +150,8 @@ def test_alike_scores_before_a_rest_of_any_size(
         [torch.arange(-40, 41) / 2.0, torch.tensor([-300.0, -100.0, 100.0, 300.0])]
     )
     # One column that counts as many times as there are members, of which it is known how many.
-    if members > set_probability._MANY:
-        monkeypatch.setattr(set_probability, "_MANY", 0)
+    if members > quadrature._MANY:
+        monkeypatch.setattr(quadrature, "_MANY", 0)
     Y = torch.tensor([[members, 0], [0, 1]], dtype=dtype)
     log_s = torch.stack([torch.zeros_like(log_rest), log_rest], -1).to(dtype)
     result = log_set_probability(log_s, Y, hard=False)
@@ -169,8 +171,8 @@ def test_two_groups_against_a_plain_rule_of_many_nodes(
     tolerance: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if sum(counts) > set_probability._MANY:
-        monkeypatch.setattr(set_probability, "_MANY", 0)
+    if sum(counts) > quadrature._MANY:
+        monkeypatch.setattr(quadrature, "_MANY", 0)
     log_rest = torch.arange(-30.0, 31, 2, dtype=torch.float64)
     v = torch.linspace(-60, 40, 80_001, dtype=torch.float64)
     x = (torch.tensor(scores).double().unsqueeze(-1) + v).exp()
