@@ -187,10 +187,10 @@ def _has_mask(fn: Any) -> bool:
 
 
 def score(guide: Any) -> Tensor:
-    """Log-mass of a drawn partition, masked as its site, but not scaled."""
-    fn = guide["partition"]
-    log_prob = _reduce(fn, partition_of(fn).log_prob(guide["value"].detach()))
-    return scale_and_mask(log_prob, mask=guide["mask"])
+    """Log-mass of a drawn partition, neither scaled nor masked: what it was drawn with."""
+    site, fn = guide["partition"], partition_of(guide["partition"])
+    event_dims = len(fn.batch_shape) - len(site.batch_shape)
+    return sum_rightmost(fn.log_prob(guide["value"].detach()), event_dims)
 
 
 def _of_site(site: Any, term: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import SVI, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
@@ -256,6 +257,36 @@ def test_leave_one_out_at_one_site() -> None:
     assert drawn["second"].requires_grad and not drawn["first"].requires_grad
     loss.backward()
     assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+@pytest.mark.parametrize("estimator", ["flow", "rloo"])
+def test_what_follows_a_masked_site_has_its_gradient(estimator: Any) -> None:
+    """A mask takes the site's own terms away, but it is drawn as it would be."""
+    torch.manual_seed(0)
+    w = torch.zeros(DRAWS, 2, dtype=torch.float64, requires_grad=True)
+    s = torch.randn(4, dtype=torch.float64).expand(DRAWS, 4).clone().requires_grad_()
+    value = torch.tensor([3.0, -1.0, 2.0, 0.5], dtype=torch.float64)
+
+    def model() -> None:
+        with pyro.plate("draws", DRAWS):
+            with poutine.mask(mask=False):
+                Y = pyro.sample("Y", DRPM(torch.ones(2).double(), torch.ones(4).double()))
+            pyro.factor("f", Y[..., 0, :] @ value)
+
+    def guide() -> None:
+        with pyro.plate("draws", DRAWS), poutine.mask(mask=False):
+            pyro.sample("Y", DRPM(log_omega=w, log_s=s))
+
+    elbo = TracePartition_ELBO(
+        estimator=estimator, num_particles=4, vectorize_particles=True, max_plate_nesting=1
+    )
+    estimates = torch.autograd.grad(elbo.differentiable_loss(model, guide), (w, s))
+    leaves = [x[0].detach().clone().requires_grad_() for x in (w, s)]
+    q = DRPM(log_omega=leaves[0], log_s=leaves[1])
+    Y = q.enumerate_support()
+    exact = torch.autograd.grad(-(q.log_prob(Y).exp() * (Y[:, 0] @ value)).sum(), leaves)
+    for estimate, x in zip(estimates, exact, strict=True):
+        check_unbiased(estimate, x)
 
 
 def test_leave_one_out_takes_partitions_that_are_not_reparametrised(clusters: Any) -> None:
