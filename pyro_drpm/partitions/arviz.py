@@ -68,7 +68,7 @@ def to_arviz(
             ``(draws, *site)``, as :class:`pyro.infer.Predictive` gives them for an SVI posterior,
             which is one chain.
         dims: Names of the dims of sites and quantities, from the first one, instead of the names
-            above.
+            above. What is added for a partition site takes the names of its plates.
         coords: Coordinates of the dims.
         partitions: Names of the partition sites, by default ``Y`` if there is one. They are one-hot
             matrices ``(draws, *plates, K, n)``, or integers that are labels
@@ -98,17 +98,21 @@ def to_arviz(
     """
     sites = _draws_by_site(posterior, by_chain)
     last = dict(_DIMS)
+    plates: dict[str, Sequence[str]] = {}
     coordinates = dict(coords or {})
     for site in _partition_sites(sites, partitions):
         labels = _labels(site, sites[site])
         is_matrix = labels.dim() < sites[site].dim()
         last[site] = ["subset", "element"] if is_matrix else ["element"]
-        last |= {f"{site}_pairs": ["pair"], f"{site}_vi": ["reference"]}
         quantities = {**invariants(labels), "vi": reference_distances(labels)}
-        sites = {f"{site}_{name}": values for name, values in quantities.items()} | sites
+        of_site = {f"{site}_{name}": values for name, values in quantities.items()}
+        plates |= {name: (dims or {}).get(site, [])[: labels.dim() - 3] for name in of_site}
+        last |= {name: [] for name in of_site}
+        last |= {f"{site}_pairs": ["pair"], f"{site}_vi": ["reference"]}
+        sites = of_site | sites
         coordinates.setdefault("reference", reference_names(labels))
     # Partition sites come first, so that other sites are called after them.
-    names = _names(sites, last, dims or {}, coordinates)
+    names = _names(sites, last, plates, dims or {}, coordinates)
     groups = {"posterior": sites}
     if isinstance(posterior, MCMC):
         groups["sample_stats"] = {"diverging": _divergences(posterior)}
@@ -185,6 +189,7 @@ def _labels(site: str, values: Tensor) -> Tensor:
 def _names(
     sites: Mapping[str, Tensor],
     last: Mapping[str, Sequence[str]],
+    plates: Mapping[str, Sequence[str]],
     given: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]],
 ) -> dict[str, list[str]]:
@@ -213,7 +218,9 @@ def _names(
         if name in sites and name not in given:
             shape = sites[name].shape[2:]
             num_plates = max(0, len(shape) - len(last[name]))
-            names[name] = [f"{name}_dim_{plate}" for plate in range(num_plates)]
+            of_plates = [f"{name}_dim_{plate}" for plate in range(num_plates)]
+            given_plates = plates.get(name, [])
+            names[name] = [*given_plates, *of_plates[len(given_plates) :]]
             for dim, size in zip(reversed(last[name]), reversed(shape), strict=False):
                 fits = sizes.setdefault(dim, size) == size
                 names[name].insert(num_plates, dim if fits else f"{name}_{dim}")

@@ -83,6 +83,9 @@ def test_partitions_of_a_guide_come_with_invariants() -> None:
     )
     assert data.posterior["Y"].dims == ("chain", "draw", "partition", "subset", "element")
     assert data.posterior["weight"].dims == ("chain", "draw", "subset")
+    assert data.posterior["Y_pairs"].dims == ("chain", "draw", "partition", "pair")
+    assert data.posterior["Y_vi"].dims == ("chain", "draw", "partition", "reference")
+    assert data.posterior["Y_num_subsets"].dims == ("chain", "draw", "partition")
     for name, expected in invariants(Y).items():
         found = torch.from_numpy(data.posterior[f"Y_{name}"].values)[0]
         assert torch.equal(found, expected)
