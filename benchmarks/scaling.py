@@ -31,8 +31,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_drpm import DRPM
-from pyro_drpm.ops.neuralsort import neural_sort
 from pyro_drpm.ops.noise import gumbel
+from pyro_drpm.ops.relaxation.neuralsort import neural_sort
 
 TEMPERATURE = 0.5
 FITTED_FROM = 1_000  # slopes are those of larger numbers of elements

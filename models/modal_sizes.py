@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
 from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.sizes import perturbed_sizes
+from pyro_drpm.ops.sizes.draws import perturbed_sizes
 
 __all__ = ["ModalHypergeometric", "ModalSizesDRPM"]
 

@@ -20,19 +20,22 @@ from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partit
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.ops.boundary_moves import boundary_flow
-from pyro_drpm.ops.changes import Changes
-from pyro_drpm.ops.drawn_partition import drawn_partition
-from pyro_drpm.ops.exchanges import exchange_flow
+from pyro_drpm.ops.assignment.changes import Changes
+from pyro_drpm.ops.assignment.drawn_partition import drawn_partition
+from pyro_drpm.ops.assignment.exchanges import exchange_flow
+from pyro_drpm.ops.assignment.ordering_changes import best_ordering_changes
+from pyro_drpm.ops.assignment.orderings import (
+    log_best_ordering_probability,
+    log_ordering_probability,
+)
+from pyro_drpm.ops.assignment.probability import log_assignment_probability
+from pyro_drpm.ops.assignment.probability_changes import assignment_probability_changes
+from pyro_drpm.ops.assignment.ranks import Ranks
 from pyro_drpm.ops.labels import unsort
 from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.ordering_changes import best_ordering_changes
-from pyro_drpm.ops.partitions import relaxed_partition, straight_through_partition
-from pyro_drpm.ops.plackett_luce import log_best_ordering_probability, log_ordering_probability
-from pyro_drpm.ops.ranks import Ranks
-from pyro_drpm.ops.set_probability import log_set_probability
-from pyro_drpm.ops.set_probability_changes import set_probability_changes
-from pyro_drpm.ops.sizes import perturbed_sizes, sample_sizes
+from pyro_drpm.ops.relaxation.partitions import relaxed_partition, straight_through_partition
+from pyro_drpm.ops.sizes.boundary_moves import boundary_flow
+from pyro_drpm.ops.sizes.draws import perturbed_sizes, sample_sizes
 
 __all__ = ["DRPM", "Draw", "Gradient"]
 
@@ -71,16 +74,16 @@ class DRPM(StraightThroughDistribution):
         I_k = \int_0^\infty R_k e^{-R_k t} \prod_{i : y_{ki} = 1} (1 - e^{-s_i t}) \, dt,
 
     with :math:`R_k` the sum of the scores of all later subsets, see
-    :mod:`pyro_drpm.ops.set_probability`. It is differentiable in :math:`\omega`, :math:`s` and
-    ``Y``.
+    :mod:`pyro_drpm.ops.assignment.probability`. It is differentiable in :math:`\omega`,
+    :math:`s` and ``Y``.
 
     :meth:`rsample` draws exactly and carries straight-through gradients. With ``gradient="flow"``
     they follow the flow of probability between a draw and its neighbors
-    (:mod:`pyro_drpm.ops.boundary_moves`, :mod:`pyro_drpm.ops.exchanges`): wherever the function of
-    ``Y`` is quadratic, their mean is the exact gradient, and no temperature enters. With
-    ``gradient="relaxed"`` they are those of the paper's relaxation: Gumbel-softmax sizes and
-    NeuralSort, computed in a band (:mod:`pyro_drpm.ops.neuralsort`). :attr:`mode`, which has no
-    draw to follow, and :class:`~pyro_drpm.infer.DRPMReparam` always take these.
+    (:mod:`pyro_drpm.ops.sizes.boundary_moves`, :mod:`pyro_drpm.ops.assignment.exchanges`): wherever
+    the function of ``Y`` is quadratic, their mean is the exact gradient, and no temperature enters.
+    With ``gradient="relaxed"`` they are those of the paper's relaxation: Gumbel-softmax sizes and
+    NeuralSort, computed in a band (:mod:`pyro_drpm.ops.relaxation.neuralsort`). :attr:`mode`, which
+    has no draw to follow, and :class:`~pyro_drpm.infer.DRPMReparam` always take these.
 
     Args:
         omega: Importance weights of the subsets, positive, shape ``(*batch, K)``.
@@ -246,7 +249,7 @@ class DRPM(StraightThroughDistribution):
 
     def _log_mass_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         value, log_s = self._checked(value), self._ordering.log_s
-        assignment = log_set_probability(log_s, value, hard=self.hard)
+        assignment = log_assignment_probability(log_s, value, hard=self.hard)
         return self._sizes.log_mass(value.sum(-1)), assignment
 
     def log_prob_bounds(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
@@ -318,7 +321,7 @@ class DRPM(StraightThroughDistribution):
         Args:
             ranks: Those of a draw, which may be of another distribution.
         """
-        return set_probability_changes(self._ordering.log_s, ranks)
+        return assignment_probability_changes(self._ordering.log_s, ranks)
 
     def ordering_changes(self, ranks: Ranks) -> Changes:
         """By how much ``log p(pi_Y)``, see :meth:`lower_bound_parts`, differs likewise."""

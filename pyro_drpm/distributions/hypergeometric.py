@@ -16,13 +16,13 @@ from torch.distributions import constraints, register_kl
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import subset_sizes
-from pyro_drpm.distributions.size_tables import SizeTables
+from pyro_drpm.distributions.kept_tables import KeptTables
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.ops.boundary_moves import boundary_moves
-from pyro_drpm.ops.size_law import SizeLaw, log_binomial, size_law
-from pyro_drpm.ops.size_moments import SizeMarginals, size_marginals
-from pyro_drpm.ops.size_normalizer import log_normalizer, mean_counts
-from pyro_drpm.ops.sizes import sample_sizes
+from pyro_drpm.ops.sizes.boundary_moves import boundary_moves
+from pyro_drpm.ops.sizes.draws import sample_sizes
+from pyro_drpm.ops.sizes.moments import SizeMarginals, size_marginals
+from pyro_drpm.ops.sizes.normalizer import log_normalizer, mean_counts
+from pyro_drpm.ops.sizes.tables import SizeTables, fisher_tables, log_binomial
 
 __all__ = ["MultivariateFisherHypergeometric"]
 
@@ -40,11 +40,11 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         - \log P_0, \qquad 0 \le n_k \le m_k .
 
     The normaliser :math:`P_0` and the conditionals that samples are drawn from are exact, see
-    :mod:`pyro_drpm.ops.size_normalizer` and :mod:`pyro_drpm.ops.size_law`. The former costs
+    :mod:`pyro_drpm.ops.sizes.normalizer` and :mod:`pyro_drpm.ops.sizes.tables`. The former costs
     ``O(K sqrt(n))``; draws need tables, which cost ``O(K w^2)`` for a window ``w`` of at most
     ``n + 1`` and of order ``sqrt(n)``, once for each distinct ``omega`` whatever the number of
     samples. :meth:`rsample` is straight-through: integers with the gradient of
-    :mod:`pyro_drpm.ops.boundary_moves`.
+    :mod:`pyro_drpm.ops.sizes.boundary_moves`.
 
     Args:
         total_count: The number ``n`` of elements.
@@ -101,7 +101,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         # The parameters stay as small as they were given: expanded copies share their tables.
         shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
         self._log_omega, self._capacities = log_omega.expand(shape), capacities
-        self._tables = SizeTables(self._log_omega, capacities, total_count)
+        self._tables = KeptTables(self._log_omega, capacities, total_count)
         super().__init__(shape[:-1], shape[-1:], validate_args=False)
         self._validate_args = validate
 
@@ -152,7 +152,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
         return self._capacities.expand(self.batch_shape + self.event_shape)
 
     @property
-    def law(self) -> SizeLaw:
+    def law(self) -> SizeTables:
         """The tables, computed once for all copies that :meth:`expand` makes.
 
         They are computed anew where the weights have been changed in place, as by an optimiser, or
@@ -224,7 +224,7 @@ class MultivariateFisherHypergeometric(StraightThroughDistribution):
 
     def marginals(self) -> SizeMarginals:
         """Exact laws of each count alone, float64; of the batch shape of the parameters."""
-        return size_marginals(size_law(self._log_omega, self._capacities, self.total_count))
+        return size_marginals(fisher_tables(self._log_omega, self._capacities, self.total_count))
 
     def expected_log_mass(self, marginals: SizeMarginals) -> Tensor:
         """Mean of :meth:`log_mass` under another law of the counts, of which it needs marginals."""

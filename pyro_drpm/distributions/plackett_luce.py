@@ -17,8 +17,8 @@ from torch.distributions import constraints
 from pyro_drpm.distributions.arguments import log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import ordering
+from pyro_drpm.ops.assignment.orderings import log_ordering_probability
 from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.plackett_luce import log_ordering_probability
 
 __all__ = ["PlackettLuce"]
 
@@ -34,7 +34,7 @@ class PlackettLuce(TorchDistribution):
     .. math:: \log p(\pi) = \sum_i \Big[ \log s_{\pi_i} - \log \sum_{j \ge i} s_{\pi_j} \Big].
 
     Sampling sorts Gumbel-perturbed log-scores. Relaxed permutation matrices are in
-    :mod:`pyro_drpm.ops.neuralsort`.
+    :mod:`pyro_drpm.ops.relaxation.neuralsort`.
 
     Args:
         s: Scores, positive, shape ``(*batch, n)``.

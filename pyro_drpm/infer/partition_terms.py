@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from pyro_drpm.distributions import DRPM
-from pyro_drpm.ops.changes import Changes
-from pyro_drpm.ops.ranks import Ranks
+from pyro_drpm.ops.assignment.changes import Changes
+from pyro_drpm.ops.assignment.ranks import Ranks
 
 __all__ = ["Bound", "Weights", "drawn_term", "given_term", "partition_of", "score"]
 

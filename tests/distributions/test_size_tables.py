@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions import size_tables
+from pyro_drpm.distributions import kept_tables
 from pyro_drpm.distributions.drpm import Gradient
-from pyro_drpm.ops.size_law import SizeLaw, size_law
+from pyro_drpm.ops.sizes.tables import SizeTables, fisher_tables
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The total of each table that has been computed."""
     totals = []
 
-    def counted(log_omega: Tensor, capacities: Tensor, total: int) -> SizeLaw:
+    def counted(log_omega: Tensor, capacities: Tensor, total: int) -> SizeTables:
         totals.append(total)
-        return size_law(log_omega, capacities, total)
+        return fisher_tables(log_omega, capacities, total)
 
-    monkeypatch.setattr(size_tables, "size_law", counted)
+    monkeypatch.setattr(kept_tables, "fisher_tables", counted)
     return totals
 
 

@@ -1,0 +1,208 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Sums over the members of subsets, at the nodes of their integrals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_drpm.ops.assignment.clocks import Clocks
+from pyro_drpm.ops.assignment.interpolation import interpolated
+
+__all__ = ["Integrals", "Members", "OwnMembers", "members_of"]
+
+# All terms are analytic functions of log-rates with imaginary parts below this.
+_STRIP = math.pi / 2
+# Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
+_CHUNK = 1 << 18
+_TINY = 1e-300
+
+
+def members_of(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Members:
+    """Members of one-hot columns if the subset of each element is known, or of any."""
+    return Members(log_s, Y) if subset is None else OwnMembers(log_s, Y, subset)
+
+
+class Integrals(NamedTuple):
+    """Logarithms of the integrals of all subsets but the last, and their derivatives.
+
+    Attributes:
+        log_sum: Shape ``(*batch, K - 1)``.
+        weight: Shares of the nodes in an integral, ``(*batch, K - 1, nodes)``.
+        by_log_s: Derivatives with respect to the log-score of element ``i`` if it is in subset
+            ``k``, shape ``(*batch, K - 1, n)``, or ``(*batch, 1, n)`` for its own subset.
+        by_Y: Derivatives with respect to the entries of ``Y``, shape ``(*batch, K - 1, n)``.
+    """
+
+    log_sum: Tensor
+    weight: Tensor
+    by_log_s: Tensor | None
+    by_Y: Tensor | None
+
+
+class Members:
+    """Sums over the members of all subsets but the last of functions of ``log s_i + v``.
+
+    They are evaluated in the dtype of the scores. For that every subset's nodes ``v`` are measured
+    from a center, to which the rates are brought: the sums are small where it matters.
+    """
+
+    def __init__(self, log_s: Tensor, Y: Tensor) -> None:
+        self.log_s, self.Y = log_s, Y[..., :-1, :]
+        self.count = self.Y.sum(-1).double()
+
+    def log_rates(self, v: Tensor) -> Tensor:
+        """``log s_i + v_k``, with ``v`` of shape ``(*batch, K - 1)``."""
+        return self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the members of what has the shape of :meth:`log_rates`, float64."""
+        return (self.Y * values).sum(-1).double()
+
+    def sums(self, v: Tensor, *terms: Callable[[Clocks], Tensor]) -> list[Tensor]:
+        """``sum_i y_ki term(s_i e^{v_k})``, ``(*batch, K - 1)``, float64."""
+        clocks = Clocks(self.log_rates(v), 1.0)
+        return [self.total(term(clocks)) for term in terms]
+
+    def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> Integrals:
+        """Sum the integrand over the nodes; the derivatives that are wanted beside it.
+
+        Args:
+            log_rest: Logarithm of the integrand but for the members, ``(*batch, K - 1, nodes)``.
+            v: Nodes, the same shape.
+            by_log_s: Whether to give these derivatives.
+            by_Y: Likewise.
+        """
+        step = max(1, _CHUNK // max(1, self.log_s.shape[-1] * v.shape[-1]))
+        inputs = (self.log_s.unsqueeze(-2), self.Y, log_rest, v)
+        chunks = (x.reshape(-1, *x.shape[-2:]).split(step) for x in inputs)
+        parts = [
+            _integrate(log_s, Y, rest, nodes, by_log_s, by_Y)
+            for log_s, Y, rest, nodes in zip(*chunks, strict=True)
+        ]
+        log_sums, weights, slopes, by_entry = zip(*parts, strict=True)
+
+        def joined(values: tuple[Tensor, ...]) -> Tensor:
+            return torch.cat(values).view(v.shape[:-2] + values[0].shape[1:])
+
+        return Integrals(
+            joined(log_sums),
+            joined(weights),
+            joined(slopes) if by_log_s else None,
+            joined(by_entry) if by_Y else None,
+        )
+
+
+class OwnMembers(Members):
+    """The same for one-hot columns, where an element meets its own subset's nodes only.
+
+    Those of the last subset meet a row of zeros, and what they add up to is dropped.
+    """
+
+    def __init__(self, log_s: Tensor, Y: Tensor, subset: Tensor) -> None:
+        super().__init__(log_s, Y)
+        first = torch.arange(subset[..., 0].numel(), device=Y.device) * Y.shape[-2]
+        # Of each element, the row in the matrix of all subsets of the batch.
+        self.row = (subset + first.view(subset.shape[:-1]).unsqueeze(-1)).flatten()
+
+    def log_rates(self, v: Tensor) -> Tensor:
+        own_v = F.pad(v, (0, 1)).to(self.log_s.dtype).flatten().index_select(0, self.row)
+        return self.log_s.flatten() + own_v
+
+    def total(self, values: Tensor) -> Tensor:
+        sums = self.count.new_zeros(*self.count.shape[:-1], self.count.shape[-1] + 1)
+        sums.view(-1).index_add_(0, self.row, values.double().flatten())
+        return sums[..., :-1]
+
+    def log_rung(self, v: Tensor) -> Tensor:
+        v = F.pad(v, (0, 0, 0, 1))
+        sums = torch.zeros_like(v).flatten(0, -2)
+        for row, log_rate, time in self._own(v):
+            sums.index_add_(0, row, Clocks(log_rate, time).log_rung().double())
+        return sums.view(v.shape)[..., :-1, :]
+
+    def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> Integrals:
+        log_f = log_rest + self.log_rung(v)
+        weight = log_f.softmax(-1)
+        in_dtype = weight.to(self.log_s.dtype)
+        return Integrals(
+            log_f.logsumexp(-1),
+            weight,
+            self._own_slopes(v, in_dtype).unsqueeze(-2) if by_log_s else None,
+            self._mean_log_rung(v, in_dtype) if by_Y else None,
+        )
+
+    def _own_slopes(self, v: Tensor, weight: Tensor) -> Tensor:
+        v, weight = (F.pad(x, (0, 0, 0, 1)) for x in (v, weight))
+        weight = weight.flatten(0, -2)
+        sums = [
+            (Clocks(log_rate, time).slope() * weight.index_select(0, row)).sum(-1)
+            for row, log_rate, time in self._own(v)
+        ]
+        return torch.cat(sums).view(self.log_s.shape)
+
+    def _mean_log_rung(self, v: Tensor, weight: Tensor) -> Tensor:
+        """``sum_q weight_kq log_rung(log s_i + v_kq)``, ``(*batch, K - 1, n)``."""
+
+        def at(log_s: Tensor) -> Tensor:
+            pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
+            sums = [w_k.unsqueeze(-2) @ _clocks_at(log_s, v_k).log_rung().mT for v_k, w_k in pairs]
+            return torch.cat(sums, -2).mT
+
+        return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
+
+    def _own(self, v: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of some elements after the other: rows, log-rates and times of their subsets' nodes."""
+        center, time = (x.flatten(0, -2) for x in _centered(v, self.log_s.dtype))
+        step = max(1, _CHUNK // v.shape[-1])
+        chunks = (x.split(step) for x in (self.row, self.log_s.flatten()))
+        for row, log_s in zip(*chunks, strict=True):
+            # Whole rows, many times as fast as gather.
+            log_rate = log_s.unsqueeze(-1) + center.index_select(0, row)
+            yield row, log_rate.to(log_s.dtype), time.index_select(0, row)
+
+
+def _integrate(
+    log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool
+) -> Integrals:
+    """The same for some of the batch; ``log_s`` of shape ``(batch, 1, n)``."""
+    log_f, slopes, by_entry = [], [], []
+    size = max(1, _CHUNK // v.shape[-1])
+    for y, log_rest_k, v_k in zip(*(x.unbind(-2) for x in (Y, log_rest, v)), strict=True):
+        clocks = [_clocks_at(part, v_k) for part in log_s.squeeze(-2).split(size, -1)]
+        rung = [part.log_rung() for part in clocks]
+        members = zip(y.unsqueeze(-1).split(size, -2), rung, strict=True)
+        sums = [(y_part * part).sum(-2).double() for y_part, part in members]
+        log_f.append(log_rest_k + sum(sums))
+        weight = log_f[-1].softmax(-1).to(y.dtype).unsqueeze(-2)
+        if by_log_s:
+            slopes.append(torch.cat([weight @ part.slope().mT for part in clocks], -1).squeeze(-2))
+        if by_Y:
+            by_entry.append(torch.cat([weight @ part.mT for part in rung], -1).squeeze(-2))
+    all_log_f = torch.stack(log_f, -2)
+    return Integrals(
+        all_log_f.logsumexp(-1),
+        all_log_f.softmax(-1),
+        torch.stack(slopes, -2) if by_log_s else None,
+        torch.stack(by_entry, -2) if by_Y else None,
+    )
+
+
+def _clocks_at(log_s: Tensor, v: Tensor) -> Clocks:
+    """``Clocks`` at all nodes of one subset, of shape ``(*batch, n, nodes)``."""
+    center, time = _centered(v, log_s.dtype)
+    log_rate = (log_s + center).to(log_s.dtype)
+    return Clocks(log_rate.unsqueeze(-1), time.unsqueeze(-2))
+
+
+def _centered(v: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The center of the nodes, and the times ``exp(v)`` of the nodes measured from it."""
+    center = (v[..., :1] + v[..., -1:]) / 2
+    return center, (v - center).to(dtype).exp()
