@@ -49,9 +49,9 @@ def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
     assert log_omega.grad is not None and log_s.grad is not None
 
 
-def test_modes() -> None:
+def test_partitions_without_noise() -> None:
     log_omega, log_s = parameter(4, 3), parameter(4, 20)
-    DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).mode.sum().backward()
+    DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).noiseless.sum().backward()
     assert log_omega.grad is not None and log_s.grad is not None
 
 

@@ -44,7 +44,7 @@ class Config(JobSettings):
     """Learning rate (Adam)."""
     num_features: int = 50
     """Neurons of the layer that is partitioned."""
-    partition: PartitionKind = "mode"
+    partition: PartitionKind = "noiseless"
     """Partition of DRPM-MTL: without noise and hard, without noise and relaxed, or sampled."""
     size_weight: float = 0.0
     """Weight of the penalty of large subsets."""

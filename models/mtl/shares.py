@@ -21,7 +21,7 @@ from pyro_drpm import DRPM
 
 __all__ = ["AllNeurons", "Partition", "PartitionKind", "Shares"]
 
-PartitionKind = Literal["mode", "relaxed", "sample"]
+PartitionKind = Literal["noiseless", "relaxed", "sample"]
 
 
 class Shares(PyroModule):
@@ -37,7 +37,7 @@ class Shares(PyroModule):
         """Give the shares of a training step, shape ``(B, T, n)``."""
 
     @abstractmethod
-    def mode(self, images: Tensor) -> Tensor:
+    def noiseless(self, images: Tensor) -> Tensor:
         """Give the shares without noise, shape ``(B, T, n)``."""
 
 
@@ -56,9 +56,9 @@ class AllNeurons(Shares):
         self.register_buffer("ones", torch.ones(num_tasks, num_features))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.mode(images)
+        return self.noiseless(images)
 
-    def mode(self, images: Tensor) -> Tensor:
+    def noiseless(self, images: Tensor) -> Tensor:
         return self.ones.expand(len(images), -1, -1)
 
 
@@ -72,10 +72,10 @@ class Partition(Shares):
         encoder_features: Their number ``f``.
         num_tasks: Number ``T`` of tasks.
         num_features: Number ``n`` of neurons to partition.
-        kind: What is read in training. ``"mode"``: the partition without noise, as in the paper,
-            0 or 1 with the gradients of the relaxation; ``"relaxed"``: the relaxation itself, here
-            as in the evaluation; ``"sample"``: a random partition, with the gradients of
-            :meth:`~pyro_drpm.DRPM.rsample`.
+        kind: What is read in training. ``"noiseless"``: the partition without noise, as in the
+            paper, 0 or 1 with the gradients of the relaxation; ``"relaxed"``: the relaxation
+            itself, here as in the evaluation; ``"sample"``: a random partition, with the gradients
+            of :meth:`~pyro_drpm.DRPM.rsample`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Partition(Shares):
         encoder_features: int,
         num_tasks: int,
         num_features: int,
-        kind: PartitionKind = "mode",
+        kind: PartitionKind = "noiseless",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -95,13 +95,13 @@ class Partition(Shares):
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.random:
-            return pyro.deterministic("Y", self.mode(images), event_dim=2)
+            return pyro.deterministic("Y", self.noiseless(images), event_dim=2)
         # The law given the image is prior and posterior at once: what the ELBO has of it cancels.
         with poutine.mask(mask=False):
             return pyro.sample("Y", self.distribution(images))
 
-    def mode(self, images: Tensor) -> Tensor:
-        return self.distribution(images).mode
+    def noiseless(self, images: Tensor) -> Tensor:
+        return self.distribution(images).noiseless
 
     def distribution(self, images: Tensor) -> DRPM:
         """Give the law of the partition, batch shape ``(B,)`` and event shape ``(T, n)``."""

@@ -86,7 +86,7 @@ def encode_pairs(
     for start in range(0, num_pairs, _BATCH):
         pair = data.sample_pair(n_shared, min(_BATCH, num_pairs - start), shared_factors)
         views = Posterior(*training.encoder(pair.images.to(device)))
-        shared = training.sharing.mode(symmetric_divergence(views))
+        shared = training.sharing.noiseless(symmetric_divergence(views))
         means = aggregate(views, shared, training.average).mean[:, 0]
         require_finite("the latent means", means)
         codes = PairCodes(means, shared, pair.factors[:, 0], pair.shared)

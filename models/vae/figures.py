@@ -88,7 +88,7 @@ def save_swaps(
     """
     images = data.sample_pair(n_shared, num_pairs, shared_factors).images
     views = Posterior(*training.encoder(images.to(data.device)))
-    shared = training.sharing.mode(symmetric_divergence(views))
+    shared = training.sharing.noiseless(symmetric_divergence(views))
     aggregated = aggregate(views, shared, training.average).mean
     own = views.mean[:, 0]
     mixed = [torch.lerp(other, own, shared) for other in (views.mean[:, 1], own.roll(-1, 0))]

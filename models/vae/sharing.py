@@ -5,8 +5,8 @@
 
 A method sees the divergences between the posteriors of the two views, dim by dim, and marks the
 dims that the views share. Each is a Pyro module with the sites of the model in
-:meth:`Sharing.prior`, those of the guide in :meth:`Sharing.forward`, and in :meth:`Sharing.mode`
-the choice without noise, which the evaluation looks at.
+:meth:`Sharing.prior`, those of the guide in :meth:`Sharing.forward`, and the choice without noise,
+which the evaluation looks at, in :meth:`Sharing.noiseless`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from models.modal_sizes import ModalHypergeometric, ModalSizesDRPM
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
+from pyro_drpm.distributions import FixedSizes, SizeDistribution
 from pyro_drpm.distributions.drpm import Gradient
 
 __all__ = [
@@ -110,7 +110,7 @@ class Sharing(PyroModule):
         """Sample the sites of the model; indicators ``(B, d)``."""
 
     @abstractmethod
-    def mode(self, divergence: Tensor) -> Tensor:
+    def noiseless(self, divergence: Tensor) -> Tensor:
         """Indicators ``(B, d)`` without noise."""
 
 
@@ -155,7 +155,7 @@ class PartitionSharing(Sharing):
         self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gradient = gradient
-        self.family = ModalSizesDRPM if sizes == "modal" else DRPM
+        self.sizes = sizes
         self.score_scale = score_scale
         self.scores = nn.Parameter(torch.zeros(latent_dim)) if prior_scores == "learned" else None
 
@@ -173,14 +173,15 @@ class PartitionSharing(Sharing):
         partition = DRPM(log_omega=self.prior_log_omega, log_s=self.prior_log_s)
         return pyro.sample("Y", partition)[..., 1, :]
 
-    def mode(self, divergence: Tensor) -> Tensor:
-        return self.partition(divergence).mode[..., 1, :]
+    def noiseless(self, divergence: Tensor) -> Tensor:
+        return self.partition(divergence).noiseless[..., 1, :]
 
     def partition(self, divergence: Tensor) -> DRPM:
         """Give ``q(Y | x)``, batch shape ``(B,)`` and event shape ``(2, d)``."""
         log_omega = self.weights(divergence)
         log_s = self.score_scale * (divergence.log() + self.prior_log_s)
-        return self.family(log_omega=log_omega, log_s=log_s, gradient=self.gradient)
+        sizes = _law_of_sizes(self.latent_dim, log_omega, self.sizes)
+        return DRPM(sizes=sizes, log_s=log_s, gradient=self.gradient)
 
 
 class _OrderedSharing(Sharing):
@@ -197,9 +198,9 @@ class LabelSharing(_OrderedSharing):
     """Label-VAE: all dims are shared but the one of highest divergence."""
 
     def forward(self, divergence: Tensor) -> Tensor:
-        return self._shared(self.mode(divergence))
+        return self._shared(self.noiseless(divergence))
 
-    def mode(self, divergence: Tensor) -> Tensor:
+    def noiseless(self, divergence: Tensor) -> Tensor:
         return 1 - F.one_hot(divergence.argmax(-1), self.latent_dim).to(divergence)
 
 
@@ -214,9 +215,9 @@ class AdaSharing(_OrderedSharing):
     """
 
     def forward(self, divergence: Tensor) -> Tensor:
-        return self._shared(self.mode(divergence))
+        return self._shared(self.noiseless(divergence))
 
-    def mode(self, divergence: Tensor) -> Tensor:
+    def noiseless(self, divergence: Tensor) -> Tensor:
         low, high = divergence.aminmax(dim=-1, keepdim=True)
         # Not strictly below, so that equal views share all dims.
         return (divergence <= (low + high) / 2).to(divergence)
@@ -257,7 +258,7 @@ class HypergeometricSharing(_OrderedSharing):
         self.weights = SizeWeights(latent_dim, size_inputs)
         self.register_buffer("prior_log_omega", torch.tensor([0.0, prior_log_odds]))
         self.gamma = gamma
-        self.family = ModalHypergeometric if sizes == "modal" else MultivariateFisherHypergeometric
+        self.kind = sizes
 
     def forward(self, divergence: Tensor) -> Tensor:
         with poutine.scale(scale=self.gamma):
@@ -271,13 +272,18 @@ class HypergeometricSharing(_OrderedSharing):
             pyro.sample("sizes", sizes)
         return super().prior()
 
-    def mode(self, divergence: Tensor) -> Tensor:
+    def noiseless(self, divergence: Tensor) -> Tensor:
         return shared_below(self.sizes(divergence).mode[..., 0], divergence)
 
-    def sizes(self, divergence: Tensor) -> MultivariateFisherHypergeometric:
+    def sizes(self, divergence: Tensor) -> SizeDistribution:
         """Give ``q(n | x)``, batch shape ``(B,)``."""
-        log_omega = self.weights(divergence)
-        return self.family(self.latent_dim, log_omega=log_omega)
+        return _law_of_sizes(self.latent_dim, self.weights(divergence), self.kind)
+
+
+def _law_of_sizes(latent_dim: int, log_omega: Tensor, kind: Sizes) -> SizeDistribution:
+    """Fisher's law, or its most probable sizes without noise."""
+    law = MultivariateFisherHypergeometric(latent_dim, log_omega=log_omega)
+    return FixedSizes.at_mode(law) if kind == "modal" else law
 
 
 def shared_below(num_independent: Tensor, divergence: Tensor) -> Tensor:

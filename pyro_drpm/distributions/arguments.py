@@ -6,14 +6,65 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_match", "checked_temperature", "log_weights"]
+__all__ = [
+    "check_match",
+    "checked_bound",
+    "checked_count",
+    "checked_parameter",
+    "checked_temperature",
+    "log_weights",
+]
 
 _DTYPES = (torch.float32, torch.float64)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def checked_count(owner: str, count: int, name: str = "total_count") -> int:
+    """A number of elements or subsets.
+
+    Raises:
+        ValueError: If it is no positive integer.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{owner}: expected a positive integer {name}, got {count!r}.")
+    return count
+
+
+def checked_bound(
+    owner: str,
+    name: str,
+    bound: Tensor | None,
+    default: int,
+    shape: Sequence[int],
+    device: torch.device,
+) -> Tensor:
+    """Bounds of counts as long integers of shape ``(*batch, K)``, or the default for all.
+
+    Raises:
+        ValueError: If they are no integer tensor or do not broadcast with the shape.
+    """
+    if bound is None:
+        return torch.full(tuple(shape)[-1:], default, device=device)
+    if not isinstance(bound, Tensor) or bound.dtype not in _INTEGERS:
+        received = getattr(bound, "dtype", repr(bound))
+        raise ValueError(f"{owner}: expected {name} to be an integer tensor, but got {received}.")
+    try:
+        fits = torch.broadcast_shapes(bound.shape, shape)[-1:] == torch.Size(shape)[-1:]
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{owner}: expected {name} of a shape that broadcasts with {tuple(shape)}, but got "
+            f"{tuple(bound.shape)}."
+        )
+    return bound.long().expand(*bound.shape[:-1], tuple(shape)[-1])
 
 
 def log_weights(
@@ -29,23 +80,37 @@ def log_weights(
     if (value is None) == (log_value is None):
         both = "both" if value is not None else "neither"
         raise ValueError(f"{owner}: expected either {name} or log_{name}, but got {both}.")
-    given, label = (log_value, f"log_{name}") if value is None else (value, name)
+    if value is None:
+        return checked_parameter(owner, f"log_{name}", log_value, validate, positive=False)
+    return checked_parameter(owner, name, value, validate, positive=True).log()
+
+
+def checked_parameter(
+    owner: str, name: str, given: Tensor | None, validate: bool, *, positive: bool
+) -> Tensor:
+    """A parameter of shape ``(*batch, size)``.
+
+    Raises:
+        ValueError: If it is no tensor, has no dimension, no entry, or a dtype other than float32
+            and float64; with ``validate`` also if entries are not finite or, with ``positive``, not
+            positive.
+    """
     if not isinstance(given, Tensor):
-        raise ValueError(f"{owner}: expected {label} to be a tensor, but got {given!r}.")
+        raise ValueError(f"{owner}: expected {name} to be a tensor, but got {given!r}.")
     shape = tuple(given.shape)
     if given.dtype not in _DTYPES:
         raise ValueError(
-            f"{owner}: expected {label} of dtype float32 or float64, but got {given.dtype} "
+            f"{owner}: expected {name} of dtype float32 or float64, but got {given.dtype} "
             f"(shape {shape})."
         )
     if given.dim() == 0 or given.shape[-1] == 0:
         raise ValueError(
-            f"{owner}: expected {label} of shape (*batch, size) with size at least 1, "
+            f"{owner}: expected {name} of shape (*batch, size) with size at least 1, "
             f"but got shape {shape}."
         )
     if validate:
-        _check_values(owner, label, given, positive=value is not None)
-    return given if value is None else given.log()
+        _check_values(owner, name, given, positive=positive)
+    return given
 
 
 def _check_values(owner: str, label: str, given: Tensor, *, positive: bool) -> None:
@@ -59,19 +124,24 @@ def _check_values(owner: str, label: str, given: Tensor, *, positive: bool) -> N
         )
 
 
-def check_match(owner: str, log_omega: Tensor, log_s: Tensor) -> None:
-    """Weights and scores must be of one kind.
+def check_match(owner: str, sizes: Any, log_s: Tensor) -> None:
+    """Sizes and scores must be of one kind.
 
     Raises:
-        ValueError: If their dtypes or devices differ.
+        ValueError: If their dtypes or devices or their numbers of elements differ.
     """
     for what in ("dtype", "device"):
-        of_omega, of_s = getattr(log_omega, what), getattr(log_s, what)
-        if of_omega != of_s:
+        of_sizes, of_s = getattr(sizes, what), getattr(log_s, what)
+        if of_sizes != of_s:
             raise ValueError(
-                f"{owner}: expected weights and scores of the same {what}, but got {of_omega} for "
-                f"omega and {of_s} for s."
+                f"{owner}: expected sizes (or their weights) and scores of the same {what}, but "
+                f"got {of_sizes} for sizes and {of_s} for s."
             )
+    if sizes.total_count != log_s.shape[-1]:
+        raise ValueError(
+            f"{owner}: expected sizes that add up to the number of scores, but got total_count "
+            f"{sizes.total_count} and {log_s.shape[-1]} scores."
+        )
 
 
 def checked_temperature(owner: str, temperature: Tensor | float, validate: bool) -> Tensor | float:

@@ -15,7 +15,13 @@ from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
-__all__ = ["ordering", "partition_matrix", "relaxed_partition_matrix", "subset_sizes"]
+__all__ = [
+    "non_empty_first",
+    "ordering",
+    "partition_matrix",
+    "relaxed_partition_matrix",
+    "subset_sizes",
+]
 
 # Arithmetic on straight-through samples may leave round-off behind.
 _TOLERANCE = 1e-4
@@ -66,27 +72,38 @@ class _Ordering(Constraint):
 
 
 class _SubsetSizes(Constraint):
-    """Integers between 0 and the capacities that add up to the total, up to round-off."""
+    """Integers between bounds that add up to the total, up to round-off."""
 
     is_discrete = True
     event_dim = 1
 
-    def __init__(self, total_count: int, capacities: Tensor) -> None:
+    def __init__(self, total_count: int, minimum: Tensor, maximum: Tensor) -> None:
         self.total_count = total_count
-        self.capacities = capacities
+        self.minimum, self.maximum = minimum, maximum
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
         near = (value - value.round()).abs() <= _TOLERANCE
         counts = value.round()
-        valid = near & (counts >= 0) & (counts <= self.capacities)
+        valid = near & (counts >= self.minimum) & (counts <= self.maximum)
         return valid.all(-1) & (counts.sum(-1) == self.total_count)
 
     def __repr__(self) -> str:
         return (
-            f"SubsetSizes: integers that add up to {self.total_count}, at least 0 and at most "
-            f"{self.capacities.tolist()}"
+            f"SubsetSizes: integers that add up to {self.total_count}, at least "
+            f"{self.minimum.tolist()} and at most {self.maximum.tolist()}"
         )
+
+
+class _NonEmptyFirst(_SubsetSizes):
+    """The same with no empty subset before one that is not."""
+
+    def check(self, value: Tensor) -> Tensor:
+        some = value > 0.5
+        return super().check(value) & ~(some[..., 1:] & ~some[..., :-1]).any(-1)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}, zeros last"
 
 
 _REMEDY = (
@@ -143,3 +160,4 @@ partition_matrix = _PartitionMatrix()
 relaxed_partition_matrix = _RelaxedPartitionMatrix()
 ordering = _Ordering()
 subset_sizes = _SubsetSizes
+non_empty_first = _NonEmptyFirst

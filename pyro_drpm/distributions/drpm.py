@@ -19,10 +19,12 @@ from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
+from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.assignment.changes import Changes
-from pyro_drpm.ops.assignment.drawn_partition import drawn_partition
+from pyro_drpm.ops.assignment.drawn_partition import by_element, drawn_partition
 from pyro_drpm.ops.assignment.exchanges import exchange_flow
+from pyro_drpm.ops.assignment.mode import most_probable_boundaries
 from pyro_drpm.ops.assignment.ordering_changes import best_ordering_changes
 from pyro_drpm.ops.assignment.orderings import (
     log_best_ordering_probability,
@@ -34,14 +36,15 @@ from pyro_drpm.ops.assignment.ranks import Ranks
 from pyro_drpm.ops.labels import unsort
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.relaxation.partitions import relaxed_partition, straight_through_partition
-from pyro_drpm.ops.sizes.boundary_moves import boundary_flow
-from pyro_drpm.ops.sizes.draws import perturbed_sizes, sample_sizes
 
 __all__ = ["DRPM", "Draw", "Gradient"]
 
 Gradient = Literal["flow", "relaxed"]
 
 _MAX_ENUMERATED = 1 << 16
+_MAX_FOR_MODE = 128
+# Arguments that the law of the sizes has.
+_OF_SIZES = ("omega", "log_omega", "capacities", "sizes")
 
 
 class Draw(NamedTuple):
@@ -62,10 +65,10 @@ class DRPM(StraightThroughDistribution):
 
     A sample is a matrix ``Y`` of shape ``(K, n)`` whose columns are one-hot: ``Y[k, i]`` is 1 where
     element ``i`` lies in subset ``k``; rows may be empty. The sizes of the subsets follow
-    :class:`MultivariateFisherHypergeometric` with weights :math:`\omega`, an ordering of the
-    elements follows :class:`PlackettLuce` with scores :math:`s`, and the subsets take the elements
-    in order: the first :math:`n_1` form subset 1, the next :math:`n_2` subset 2, and so on. So
-    subset 1 tends to hold the highest scores.
+    :class:`MultivariateFisherHypergeometric` with weights :math:`\omega`, or any other
+    :class:`SizeDistribution`, an ordering of the elements follows :class:`PlackettLuce` with scores
+    :math:`s`, and the subsets take the elements in order: the first :math:`n_1` form subset 1, the
+    next :math:`n_2` subset 2, and so on. So subset 1 tends to hold the highest scores.
 
     The log-mass is exact, not a bound:
 
@@ -90,10 +93,12 @@ class DRPM(StraightThroughDistribution):
         s: Scores of the elements, positive, shape ``(*batch, n)``.
         log_omega: Logarithms of the weights, instead of ``omega``.
         log_s: Logarithms of the scores, instead of ``s``.
+        sizes: Any law of the sizes, instead of the weights; that of the weights is
+            :class:`MultivariateFisherHypergeometric`.
         capacities: Integers, the most that each subset can hold, broadcastable with
             ``(*batch, K)``; ``n`` by default.
         temperature: Of the relaxation, positive; constant for differentiation.
-        hard: Whether :meth:`rsample` and :attr:`mode` give 0 and 1 with a straight-through
+        hard: Whether :meth:`rsample` and :attr:`noiseless` give 0 and 1 with a straight-through
             gradient, or the relaxed partition.
         gradient: Which straight-through gradient :meth:`rsample` has, ``"flow"`` or
             ``"relaxed"``.
@@ -102,7 +107,8 @@ class DRPM(StraightThroughDistribution):
 
     Raises:
         ValueError: If weights or scores are given in both forms or none, are not float32 or
-            float64 or differ in dtype or device, or their batch shapes do not broadcast; if the
+            float64 or differ in dtype or device, or their batch shapes do not broadcast; if sizes
+            are no :class:`SizeDistribution` or do not add up to ``n``; if the
             temperature is not positive or the gradient neither of the two; if capacities are no
             integers or cannot hold ``n`` elements; with ``validate_args`` if weights or scores are
             not finite (and positive).
@@ -135,6 +141,7 @@ class DRPM(StraightThroughDistribution):
         *,
         log_omega: Tensor | None = None,
         log_s: Tensor | None = None,
+        sizes: SizeDistribution | None = None,
         capacities: Tensor | None = None,
         temperature: Tensor | float = 0.5,
         hard: bool = True,
@@ -143,9 +150,7 @@ class DRPM(StraightThroughDistribution):
     ) -> None:
         validate = self._validate_args if validate_args is None else validate_args
         owner = type(self).__name__
-        log_omega = log_weights(owner, "omega", omega, log_omega, validate)
         log_s = log_weights(owner, "s", s, log_s, validate)
-        check_match(owner, log_omega, log_s)
         self.temperature = checked_temperature(owner, temperature, validate)
         if gradient not in get_args(Gradient):
             raise ValueError(
@@ -154,19 +159,26 @@ class DRPM(StraightThroughDistribution):
             )
         self.hard, self.gradient = hard, gradient
         n = int(log_s.shape[-1])  # which torch.jit.trace makes a tensor of
-        self._sizes = MultivariateFisherHypergeometric(
-            n, log_omega=log_omega, capacities=capacities, validate_args=validate_args
-        )
+        if sizes is None:
+            sizes = MultivariateFisherHypergeometric(
+                n, omega, log_omega=log_omega, capacities=capacities, validate_args=validate_args
+            )
+        elif not (omega is None and log_omega is None and capacities is None):
+            raise ValueError(f"{owner}: expected either sizes or weights and capacities, not both.")
+        if not isinstance(sizes, SizeDistribution):
+            raise ValueError(f"{owner}: expected sizes to be a SizeDistribution, got {sizes!r}.")
+        check_match(owner, sizes, log_s)
+        self._sizes = sizes
         self._ordering = PlackettLuce(log_s=log_s, validate_args=validate_args)
         try:
-            batch_shape = torch.broadcast_shapes(self._sizes.batch_shape, log_s.shape[:-1])
+            batch_shape = torch.broadcast_shapes(sizes.batch_shape, log_s.shape[:-1])
         except RuntimeError:
             raise ValueError(
-                f"{owner}: expected batch shapes that broadcast, but got weights of shape "
-                f"{(*self._sizes.batch_shape, log_omega.shape[-1])} and scores of shape "
+                f"{owner}: expected batch shapes that broadcast, but got sizes of shape "
+                f"{(*sizes.batch_shape, *sizes.event_shape)} and scores of shape "
                 f"{tuple(log_s.shape)}."
             ) from None
-        event_shape = torch.Size((log_omega.shape[-1], n))
+        event_shape = sizes.event_shape + (n,)
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
 
@@ -193,13 +205,13 @@ class DRPM(StraightThroughDistribution):
         return new
 
     def __repr__(self) -> str:
-        shapes = f"log_omega: {self.log_omega.shape}, log_s: {self.log_s.shape}"
-        return f"{type(self).__name__}({shapes})"
+        return f"{type(self).__name__}(sizes: {self.sizes}, ordering: {self.ordering})"
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
-        """Batch and event shape from argument shapes."""
-        sizes, size_event = MultivariateFisherHypergeometric.infer_shapes(**arg_shapes)
+        """Batch and event shape from argument shapes; that of ``sizes`` has ``K`` in the end."""
+        of_sizes = {name: arg_shapes[name] for name in _OF_SIZES if name in arg_shapes}
+        sizes, size_event = MultivariateFisherHypergeometric.infer_shapes(**of_sizes)
         ordering, ordering_event = PlackettLuce.infer_shapes(**arg_shapes)
         return torch.broadcast_shapes(sizes, ordering), size_event + ordering_event
 
@@ -208,7 +220,7 @@ class DRPM(StraightThroughDistribution):
         return partition_matrix if self.hard else relaxed_partition_matrix
 
     @property
-    def sizes(self) -> MultivariateFisherHypergeometric:
+    def sizes(self) -> SizeDistribution:
         """The distribution of the subset sizes."""
         return self._sizes.expand(self.batch_shape)
 
@@ -219,13 +231,14 @@ class DRPM(StraightThroughDistribution):
 
     @property
     def log_omega(self) -> Tensor:
-        """Log-weights, shape ``(*batch, K)``."""
-        return self.sizes.log_omega
+        """Log-weights of the sizes, where their law has such, shape ``(*batch, K)``."""
+        log_omega: Tensor = self.sizes.log_omega
+        return log_omega
 
     @property
     def omega(self) -> Tensor:
-        """Weights, shape ``(*batch, K)``."""
-        return self.sizes.omega
+        """Weights, likewise."""
+        return self.log_omega.exp()
 
     @property
     def log_s(self) -> Tensor:
@@ -305,11 +318,10 @@ class DRPM(StraightThroughDistribution):
 
     def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
         """The same, and what :meth:`flow` needs to know of the draw."""
-        shape = torch.Size(sample_shape) + self.batch_shape
         if self.hard and self.gradient == "flow":
-            ranks = self._draw_ranks(shape)
-            log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
-            return Draw(drawn_partition(self._sizes.law, ranks, log_s), ranks)
+            ranks = self._draw_ranks(sample_shape)
+            return Draw(self._value(ranks), ranks)
+        shape = torch.Size(sample_shape) + self.batch_shape
         size_noise, ordering_noise = self._noise(shape)
         counts, scores = self._perturbed(size_noise, ordering_noise)
         value = self._relaxed(counts, size_noise, scores)
@@ -327,7 +339,17 @@ class DRPM(StraightThroughDistribution):
         """By how much ``log p(pi_Y)``, see :meth:`lower_bound_parts`, differs likewise."""
         return best_ordering_changes(self._ordering.log_s, ranks)
 
-    def flow(self, ranks: Ranks, changes: Changes) -> Tensor:
+    def _value(self, ranks: Ranks) -> Tensor:
+        """The partition of a draw, with gradients for sizes and scores."""
+        log_s = self._ordering.log_s.expand(ranks.element.shape)
+        sizes, counts = self._sizes, ranks.counts
+        if sizes.moves_by_one or not torch.is_grad_enabled():
+            return drawn_partition(log_s, sizes.boundary_moves(counts), ranks)
+        moves = by_element(sizes.indicator_moves(counts), ranks)
+        none = moves.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
+        return drawn_partition(log_s, none, ranks) + moves.to(log_s.dtype)
+
+    def flow(self, ranks: Ranks, changes: Changes, value: Tensor) -> Tensor:
         """Zeros, with the gradient of the mean of a function of the partition.
 
         The gradient, for weights and scores, has no bias, whatever the function: it takes its
@@ -336,12 +358,14 @@ class DRPM(StraightThroughDistribution):
         Args:
             ranks: Those of a draw from this distribution.
             changes: By how much the function differs between the draw and its neighbors.
+            value: The function at the draw, shape ``(*sample, *batch)``, which laws of the sizes
+                that do not move by one element need.
 
         Returns:
             Shape ``(*sample, *batch)``.
         """
         ranks = ranks.expand(changes.up.shape[:-1])
-        moves = boundary_flow(self._sizes.law, ranks.counts, changes.moves)
+        moves = self._sizes.flow(ranks.counts, changes.moves, value)
         log_s = self._ordering.log_s
         ranked = log_s.detach().double().expand(ranks.element.shape).gather(-1, ranks.element)
         slope = unsort(exchange_flow(changes.up, changes.down, ranks, ranked), ranks.element)
@@ -350,18 +374,39 @@ class DRPM(StraightThroughDistribution):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
         with torch.no_grad():
-            shape = torch.Size(sample_shape) + self.batch_shape
-            log_s = self._ordering.log_s.expand(shape + self.event_shape[1:])
             # Detached, for torch.jit.trace records no torch.no_grad().
-            return drawn_partition(self._sizes.law, self._draw_ranks(shape), log_s).detach()
+            return self._value(self._draw_ranks(sample_shape)).detach()
 
     @property
     def mode(self) -> Tensor:
+        """The most probable partition, shape ``(*batch, K, n)``, without gradients.
+
+        Raises:
+            ValueError: If there are more than 128 elements; :attr:`noiseless` is a partition of any
+                number, though not always the most probable one.
+        """
+        n = self.event_shape[-1]
+        if n > _MAX_FOR_MODE:
+            raise ValueError(
+                f"{type(self).__name__}: expected n to be at most {_MAX_FOR_MODE} for the most "
+                f"probable partition, but got n={n}. The partition without noise, noiseless, has "
+                "the most probable sizes one after the other and the elements by their scores."
+            )
+        log_s, order = self._ordering.log_s.detach().sort(dim=-1, descending=True, stable=True)
+        table = self._sizes.log_potential_table().detach()
+        counts = most_probable_boundaries(log_s, table, self._sizes.empty_last)
+        shape = self.batch_shape + self.event_shape[1:]
+        subset = Ranks.of(counts, log_s.expand(*counts.shape[:-1], -1)).subset.expand(shape)
+        labels = torch.zeros_like(subset).scatter(-1, order.expand(shape), subset)
+        return F.one_hot(labels, self.event_shape[0]).mT.to(log_s.dtype)
+
+    @property
+    def noiseless(self) -> Tensor:
         """The partition without noise, with gradients, shape ``(*batch, K, n)``.
 
         Each size is the most probable one given the earlier sizes and the ordering falls with the
         scores. This is the deterministic partition of the paper's section 5.3; it need not be the
-        most probable of all partitions.
+        most probable of all partitions, which is :attr:`mode`.
         """
         return self.partition(None, None)
 
@@ -394,20 +439,20 @@ class DRPM(StraightThroughDistribution):
         if ordering_noise is not None:
             shape = torch.broadcast_shapes(shape, ordering_noise.shape[:-1])
             scores = scores + ordering_noise
-        return perturbed_sizes(self._sizes.law, size_noise, shape), scores.expand(*shape, -1)
+        return self._sizes.perturbed_counts(size_noise, shape), scores.expand(*shape, -1)
 
     def _relaxed(self, counts: Tensor, size_noise: Tensor | None, scores: Tensor) -> Tensor:
-        build = straight_through_partition if self.hard else relaxed_partition
         dtype = self._ordering.log_s.dtype
-        return build(self._sizes.law, counts, size_noise, scores, self.temperature, dtype)
+        soft = self._sizes.relaxed_boundaries(counts, size_noise, self.temperature).to(dtype)
+        if self.hard:
+            return straight_through_partition(counts, soft, scores, self.temperature)
+        return relaxed_partition(soft, scores, self.temperature)
 
-    def _draw_ranks(self, shape: torch.Size) -> Ranks:
+    def _draw_ranks(self, sample_shape: Sequence[int]) -> Ranks:
+        shape = torch.Size(sample_shape) + self.batch_shape
         log_s = self._ordering.log_s.detach().double()
         scores = log_s + gumbel(shape + self.event_shape[1:], log_s.device)
-        return Ranks.of(self._draw_sizes(shape), scores)
-
-    def _draw_sizes(self, shape: torch.Size) -> Tensor:
-        return sample_sizes(self._sizes.law, shape)
+        return Ranks.of(self.sizes.sample_counts(sample_shape), scores)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.

@@ -5,80 +5,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.sizes.tables import SizeTables, fisher_tables
+from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["KeptTables"]
 
 
 class _Kept(NamedTuple):
-    law: SizeTables
-    version: int | None
-    log_omega: Tensor | None
+    tables: SizeTables
+    versions: list[int | None]
+    values: list[Tensor | None]
 
 
 class KeptTables:
-    """Tables that are computed when they are first asked for, and anew where weights have changed.
+    """Tables computed when they are first asked for, and anew where parameters have changed.
 
     That a tensor was changed in place, as by an optimiser, torch counts; but not through ``.data``,
     and not in inference mode. Then the values are compared, where that does not have to wait for a
     device.
 
     Args:
-        log_omega: Log-weights, shape ``(*batch, K)``.
-        capacities: Integers, broadcastable with ``(*batch, K)``.
-        total: Number ``n`` of elements.
+        build: Computes the tables.
+        parameters: What they depend on.
     """
 
-    def __init__(self, log_omega: Tensor, capacities: Tensor, total: int) -> None:
-        self.log_omega, self.capacities, self.total = log_omega, capacities, total
+    def __init__(self, build: Callable[[], SizeTables], parameters: Sequence[Tensor]) -> None:
+        self.build, self.parameters = build, parameters
         self._kept: _Kept | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
 
-    def law(self) -> SizeTables:
-        """The tables, with gradients where the weights have them."""
-        law = self.known()
-        if law is None:
-            law = fisher_tables(self.log_omega, self.capacities, self.total)
-            self._keep(law)
-        return law
+    def get(self) -> SizeTables:
+        """The tables, with gradients where the parameters have them."""
+        tables = self.known()
+        if tables is None:
+            tables = self.build()
+            self._keep(tables)
+        return tables
 
     def known(self) -> SizeTables | None:
         """The tables if they need not be computed."""
         # What changes in place while a graph is compiled is not known before it runs.
         if torch.compiler.is_compiling() or self._kept is None or self._have_changed(self._kept):
             return None
-        law = self._kept.law
-        wants_grad = torch.is_grad_enabled() and self.log_omega.requires_grad
-        if wants_grad and not (law.mass.requires_grad and _can_be_differentiated(law.mass)):
+        tables = self._kept.tables
+        wants_grad = torch.is_grad_enabled() and any(x.requires_grad for x in self.parameters)
+        if wants_grad and not (tables.mass.requires_grad and _can_be_differentiated(tables.mass)):
             return None
-        return law
+        return tables
 
-    def _keep(self, law: SizeTables) -> None:
+    def _keep(self, tables: SizeTables) -> None:
         if not torch.compiler.is_compiling():
-            values = self.log_omega.detach().clone() if self._are_at_hand() else None
-            self._kept = _Kept(law, _version(self.log_omega), values)
+            values = [x.detach().clone() if _is_at_hand(x) else None for x in self.parameters]
+            self._kept = _Kept(tables, [_version(x) for x in self.parameters], values)
 
     def _have_changed(self, kept: _Kept) -> bool:
-        if kept.version != _version(self.log_omega):
-            return True
-        if kept.log_omega is None or not self._are_at_hand():
-            return False
-        return not torch.equal(kept.log_omega, self.log_omega)
+        return any(
+            version != _version(x)
+            or (value is not None and _is_at_hand(x) and not torch.equal(value, x))
+            for x, version, value in zip(self.parameters, kept.versions, kept.values, strict=True)
+        )
 
-    def _are_at_hand(self) -> bool:
-        """Whether the weights can be looked at without waiting and without being seen."""
-        if torch.jit.is_tracing() or torch._C._functorch.is_functorch_wrapped_tensor(
-            self.log_omega
-        ):
-            return False
-        return self.log_omega.device.type == "cpu"
+
+def _is_at_hand(tensor: Tensor) -> bool:
+    """Whether values can be looked at without waiting and without being seen."""
+    if torch.jit.is_tracing() or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return False
+    return tensor.device.type == "cpu"
 
 
 def _version(tensor: Tensor) -> int | None:

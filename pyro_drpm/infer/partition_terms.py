@@ -122,18 +122,18 @@ def drawn_term(bound: Bound, weights: Weights, guide: Any, model: Any | None) ->
     Arguments and result are those of :func:`given_term`. Where the guide's site has no ranks, the
     gradient through the draw is left to a score function.
     """
-    of_guide, of_model = _SIDES[bound]
-    q, mine = partition_of(guide["partition"]), _Part.of(guide, of_guide, weights, guide)
+    side_of_guide, side_of_model = _SIDES[bound]
+    q, mine = partition_of(guide["partition"]), _Part.of(guide, side_of_guide, weights, guide)
     if model is None:
         return _of_site(guide, mine.with_flow(guide) - weights.gamma * q.sizes.entropy())
-    p, theirs = partition_of(model["partition"]), _Part.of(model, of_model, weights, guide)
+    p, theirs = partition_of(model["partition"]), _Part.of(model, side_of_model, weights, guide)
     if _are_weighted_alike(guide, model):
         sizes = weights.gamma * kl_divergence(q.sizes, p.sizes)
         return _of_site(guide, (mine - theirs).with_flow(guide) + sizes)
-    expected = weights.gamma * p.sizes.expected_log_mass(q.sizes.marginals())
-    return _of_site(guide, mine.with_flow(guide) - weights.gamma * q.sizes.entropy()) - _of_site(
-        model, theirs.with_flow(guide) + expected
-    )
+    entropy = q.sizes.entropy()
+    cross_entropy = entropy + kl_divergence(q.sizes, p.sizes)
+    of_guide = _of_site(guide, mine.with_flow(guide) - weights.gamma * entropy)
+    return of_guide - _of_site(model, theirs.with_flow(guide) - weights.gamma * cross_entropy)
 
 
 class _Part(NamedTuple):
@@ -166,7 +166,8 @@ class _Part(NamedTuple):
         """The value with the gradient of its mean."""
         if self.changes is None:
             return self.value
-        flow = partition_of(guide["partition"]).flow(guide["ranks"], self.changes)
+        fn = partition_of(guide["partition"])
+        flow = fn.flow(guide["ranks"], self.changes, self.value)
         return self.value + flow.to(self.value.dtype)
 
 

@@ -12,6 +12,13 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import (
+    DirichletMultinomialSizes,
+    FixedSizes,
+    MultinomialSizes,
+    PitmanYorSizes,
+    PotentialSizes,
+)
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,29 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     capacities: Any = None
     cardinality: int | None = None
+    parameter_dim: int = 1
 
     def parameters(self, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(len(self.name))
         parameters = {}
         for name, shape in self.shapes.items():
             value = torch.randn(shape, generator=generator, dtype=dtype)
-            parameters[name] = value if name.startswith("log_") else value.exp()
+            if name == "discount":
+                value = value.sigmoid()
+            elif name == "sizes":  # 4 elements, some of them behind each other's boundaries
+                value = (4 * value.cumsum(-1).softmax(-1).cumsum(-1)).round()
+                value = torch.cat([value[..., :1], value.diff(dim=-1)], -1)
+            elif not name.startswith("log_"):
+                value = value.exp()
+            parameters[name] = value
         if self.capacities is not None:
             parameters["capacities"] = torch.tensor(self.capacities)
         return parameters
+
+    def event_shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape of a parameter without its batch shape."""
+        shape = self.shapes[name]
+        return shape[len(shape) - self.parameter_dim :]
 
     def build(self, dtype: torch.dtype = torch.float64, /, **changes: Any) -> Any:
         return self.cls(**{**self.options, **self.parameters(dtype), **changes})
@@ -46,6 +66,8 @@ class Case:
         relaxed = isinstance(d, DRPM) and not d.hard
         return d.rsample(sample_shape).detach() if relaxed else d.sample(sample_shape)
 
+
+TOTAL = {"total_count": 4}
 
 CASES = [
     Case("drpm", DRPM, {"omega": (3,), "s": (4,)}, (), (3, 4), cardinality=81),
@@ -157,6 +179,61 @@ CASES = [
         options={"total_count": 1},
         cardinality=3,
     ),
+    Case(
+        "sizes-minimum",
+        MultivariateFisherHypergeometric,
+        {"log_omega": (2, 3)},
+        (2,),
+        (3,),
+        options={"total_count": 4, "minimum": torch.tensor([1, 0, 1])},
+        cardinality=6,
+    ),
+    Case("multinomial", MultinomialSizes, {"omega": (2, 3)}, (2,), (3,), TOTAL, cardinality=15),
+    Case(
+        "multinomial-bounds",
+        MultinomialSizes,
+        {"log_omega": (3,)},
+        (),
+        (3,),
+        {**TOTAL, "minimum": torch.tensor([0, 1, 0]), "maximum": torch.tensor([2, 2, 2])},
+        cardinality=5,
+    ),
+    Case("multinomial-one-subset", MultinomialSizes, {"omega": (1,)}, (), (1,), TOTAL, None, 1),
+    Case(
+        "dirichlet", DirichletMultinomialSizes, {"concentration": (3,)}, (), (3,), TOTAL, None, 15
+    ),
+    Case(
+        "dirichlet-bounds",
+        DirichletMultinomialSizes,
+        {"concentration": (2, 1, 3)},
+        (2, 1),
+        (3,),
+        {**TOTAL, "maximum": torch.tensor([3, 2, 3])},
+        cardinality=10,
+    ),
+    Case(
+        "potential",
+        PotentialSizes,
+        {"log_potential": (2, 3, 5)},
+        (2,),
+        (3,),
+        cardinality=15,
+        parameter_dim=2,
+    ),
+    Case(
+        "potential-one-element", PotentialSizes, {"log_potential": (3, 2)}, (), (3,), {}, None, 3, 2
+    ),
+    Case(
+        "restaurant",
+        PitmanYorSizes,
+        {"strength": (2,), "discount": (2,)},
+        (2,),
+        (3,),
+        {**TOTAL, "max_subsets": 3},
+        cardinality=7,
+        parameter_dim=0,
+    ),
+    Case("fixed", FixedSizes, {"sizes": (3,)}, (), (3,), TOTAL, None, 1),
     Case("ordering", PlackettLuce, {"s": (4,)}, (), (4,), cardinality=24),
     Case("ordering-logs", PlackettLuce, {"log_s": (2, 3, 3)}, (2, 3), (3,), cardinality=6),
     Case("ordering-one-element", PlackettLuce, {"s": (2, 1)}, (2,), (1,), cardinality=1),

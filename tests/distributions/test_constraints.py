@@ -48,7 +48,7 @@ def test_relaxed_partition_matrix_is_not_negative() -> None:
 
 @pytest.mark.parametrize("sign", BOTH_SIGNS)
 def test_subset_sizes(sign: float) -> None:
-    support = subset_sizes(6, torch.tensor([2, 2, 2]))
+    support = subset_sizes(6, torch.tensor([1, 2, 0]), torch.tensor([2, 2, 2]))
     sizes = torch.full((3,), 2.0, dtype=torch.float64)
     assert support.check(sizes + sign * ROUND_OFF)
     assert not support.check(sizes + sign * BEYOND)

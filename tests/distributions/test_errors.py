@@ -94,18 +94,18 @@ def test_parameters_that_are_no_tensors(parameter: str, given: Any) -> None:
         (lambda: PlackettLuce(S, log_s=S), "either s or log_s", "both"),
         (
             lambda: DRPM(W, S.double()),
-            "weights and scores of the same dtype",
-            "got torch.float32 for omega and torch.float64 for s",
+            "and scores of the same dtype",
+            "got torch.float32 for sizes and torch.float64 for s",
         ),
         (
             lambda: DRPM(W, torch.ones(4, device="meta"), validate_args=False),
-            "weights and scores of the same device",
-            "got cpu for omega and meta for s",
+            "and scores of the same device",
+            "got cpu for sizes and meta for s",
         ),
         (
             lambda: DRPM(torch.ones(2, 3), torch.ones(5, 4)),
             "batch shapes that broadcast",
-            "got weights of shape (2, 3) and scores of shape (5, 4)",
+            "got sizes of shape (2, 3) and scores of shape (5, 4)",
         ),
     ],
 )
@@ -126,19 +126,19 @@ def test_parameters_that_do_not_go_together(
 @pytest.mark.parametrize(
     ("capacities", "right", "received"),
     [
-        (torch.tensor([1, 1, 1]), "add up to at least 4", "got [1, 1, 1]"),
+        (torch.tensor([1, 1, 1]), "that add up to 4", "maximum=[1, 1, 1]"),
         (
             torch.tensor([[4, 4, 4], [1, 2, 0]]),
-            "add up to at least 4",
-            "got [[4, 4, 4], [1, 2, 0]]",
+            "that add up to 4",
+            "maximum=[[4, 4, 4], [1, 2, 0]]",
         ),
-        (torch.tensor([-1, 4, 4]), "not negative", "got [-1, 4, 4]"),
+        (torch.tensor([-1, 4, 4]), "0 <= minimum <= maximum", "maximum=[-1, 4, 4]"),
         (torch.tensor([4.0, 4.0, 4.0]), "integer tensor", "got torch.float32"),
         (torch.tensor([True, True, True]), "integer tensor", "got torch.bool"),
         ([4, 4, 4], "integer tensor", "got [4, 4, 4]"),
         (4, "integer tensor", "got 4"),
-        (torch.tensor([4, 4]), "broadcasts with that of the weights, (3,)", "got (2,)"),
-        (torch.ones(2, 4).long(), "broadcasts with that of the weights, (3,)", "got (2, 4)"),
+        (torch.tensor([4, 4]), "broadcasts with (3,)", "got (2,)"),
+        (torch.ones(2, 4).long(), "broadcasts with (3,)", "got (2, 4)"),
     ],
 )
 def test_capacities(
@@ -237,7 +237,7 @@ class TestPartition:
 )
 def test_sizes(value: list[float]) -> None:
     d = MultivariateFisherHypergeometric(4, W, capacities=torch.tensor([4, 3, 4]))
-    right = "integers that add up to 4, at least 0 and at most [4, 3, 4]"
+    right = "integers that add up to 4, at least [0, 0, 0] and at most [4, 3, 4]"
     with raises(right, quoted([torch.tensor(value)])):
         d.log_prob(torch.tensor(value))
 

@@ -121,7 +121,7 @@ def test_samples_and_their_gradients(
     d = problem.build(*leaves, hard=hard, temperature=temperature)
     pyro.set_rng_seed(0)
     assert partition_matrix.check(d.sample((5,))).all()
-    for value in (d.rsample((5,)), d.mode):
+    for value in (d.rsample((5,)), d.noiseless):
         assert d.support.check(value).all()
         weight = torch.arange(value.numel(), dtype=dtype).sin().reshape(value.shape)
         for grad in torch.autograd.grad(

@@ -65,7 +65,7 @@ USES: dict[str, Use] = {
     "drpm-relaxed": lambda *p: drpm(*p, gradient="relaxed").rsample(),
     "drpm-soft": lambda *p: drpm(*p, hard=False).rsample(),
     "drpm-sample": lambda *p: drpm(*p).sample((2,)),
-    "drpm-mode": lambda *p: drpm(*p).mode,
+    "drpm-noiseless": lambda *p: drpm(*p).noiseless,
     "drpm-log_prob": lambda *p: drpm(*p).log_prob(VALUE),
     "drpm-log_prob-soft": lambda *p: drpm(*p, hard=False).log_prob(VALUE),
     "drpm-bounds": lambda *p: torch.stack(drpm(*p).log_prob_bounds(VALUE, tight=True)),

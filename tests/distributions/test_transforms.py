@@ -66,7 +66,7 @@ DRAWS: dict[str, Function] = {
     "flow": lambda both: of_matrix(drpm(both).rsample((3,))),
     "relaxed": lambda both: of_matrix(drpm(both, "relaxed").rsample((3,))),
     "soft": lambda both: of_matrix(drpm(both, hard=False).rsample((3,))),
-    "mode": lambda both: of_matrix(drpm(both).mode),
+    "noiseless": lambda both: of_matrix(drpm(both).noiseless),
 }
 EVERY_MASS = [pytest.param(f, id=name) for name, f in MASSES.items()]
 EVERY_DRAW = [pytest.param(f, id=name) for name, f in DRAWS.items()]

@@ -109,7 +109,7 @@ def test_mean_field() -> None:
 OWN: dict[str, Callable[[DRPM], Tensor]] = {
     "draw": lambda d: (d.rsample() * torch.arange(15.0).view(3, 5)).sum(),
     "bounds": lambda d: torch.stack(d.log_prob_bounds(d.rsample(), tight=True)).sum(),
-    "mode": lambda d: d.mode.square().cumsum(-1).sum(),
+    "noiseless": lambda d: d.noiseless.square().cumsum(-1).sum(),
     "sizes": lambda d: d.sizes.log_prob(d.sizes.rsample()),
     "ordering": lambda d: d.ordering.log_prob(d.ordering.sample()),
 }

@@ -20,7 +20,7 @@ from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
 from models.mtl.shares import AllNeurons, Partition, PartitionKind, Shares
 
 B, T, N, C = 6, 3, 8, 4
-KINDS: tuple[PartitionKind, ...] = ("mode", "relaxed", "sample")
+KINDS: tuple[PartitionKind, ...] = ("noiseless", "relaxed", "sample")
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
@@ -42,7 +42,7 @@ def loss(model: TaskModel, batch: tuple[Tensor, Tensor]) -> Tensor:
     return Trace_ELBO()(model, TaskGuide(model.shares))(*batch)
 
 
-@pytest.mark.parametrize("kind", ["mode", "sample"])
+@pytest.mark.parametrize("kind", ["noiseless", "sample"])
 def test_shares_are_a_partition_of_the_neurons(
     kind: PartitionKind, batch: tuple[Tensor, Tensor]
 ) -> None:
@@ -61,14 +61,14 @@ def test_relaxed_shares_spend_every_neuron_once_in_total(batch: tuple[Tensor, Te
 def test_mode_is_the_same_for_every_kind_and_follows_the_scores(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    partition = make_partition("mode")
+    partition = make_partition("noiseless")
     shares = partition(batch[0])
     law = partition.distribution(batch[0])
     order = law.log_s.argsort(-1, descending=True)
     subset = shares.argmax(1).gather(-1, order)
     assert (subset.diff(dim=-1) >= 0).all()
     partition.kind = "sample"
-    torch.testing.assert_close(partition.mode(batch[0]), shares)
+    torch.testing.assert_close(partition.noiseless(batch[0]), shares)
 
 
 def test_every_task_of_uls_reads_all_neurons(batch: tuple[Tensor, Tensor]) -> None:
@@ -107,7 +107,7 @@ def test_gradients_reach_both_encoders_and_all_heads(
 
 
 def test_the_temperature_acts_on_the_gradient_alone(batch: tuple[Tensor, Tensor]) -> None:
-    partition = make_partition("mode")
+    partition = make_partition("noiseless")
     gradients = []
     for temperature in (0.5, 1.0):
         partition.temperature = temperature
@@ -135,10 +135,10 @@ def test_a_drawn_partition_is_a_latent_variable_without_a_cost(
 def test_a_partition_without_noise_can_be_predicted_like_any_site(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    model = make_model(make_partition("mode"))
+    model = make_model(make_partition("noiseless"))
     guide = TaskGuide(model.shares)
     predicted = Predictive(model, guide=guide, num_samples=2, return_sites=["Y"])(*batch)["Y"]
-    torch.testing.assert_close(predicted[0], model.shares.mode(batch[0]))
+    torch.testing.assert_close(predicted[0], model.shares.noiseless(batch[0]))
 
 
 def test_size_penalty_is_the_log_number_of_orders() -> None:

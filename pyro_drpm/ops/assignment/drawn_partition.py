@@ -16,38 +16,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.assignment.exchanges import exchange_gradient
 from pyro_drpm.ops.assignment.ranks import Ranks
 from pyro_drpm.ops.labels import unsort
 from pyro_drpm.ops.overrides import overridable
-from pyro_drpm.ops.sizes.boundary_moves import boundary_moves
-from pyro_drpm.ops.sizes.tables import SizeTables
 
-__all__ = ["drawn_partition", "partition_by_draw"]
+__all__ = ["by_element", "drawn_partition"]
 
 
-def drawn_partition(law: SizeTables, ranks: Ranks, log_s: Tensor) -> Tensor:
-    """A partition with gradients for the tables of its sizes and for its scores.
+def drawn_partition(log_s: Tensor, moves: Tensor, ranks: Ranks) -> Tensor:
+    """A partition with gradients for its scores and for the moves of its boundaries.
 
     Args:
-        law: Tables of the size distribution.
-        ranks: Counts drawn from it, and elements ranked by ``log_s`` plus standard Gumbel noise;
-            not differentiated.
         log_s: Log-scores, shape ``(*batch, n)``; their dtype is that of the result.
-
-    Returns:
-        Entries 0 and 1, shape ``(*batch, K, n)``.
-    """
-    return partition_by_draw(log_s, boundary_moves(law, ranks.counts), ranks)
-
-
-def partition_by_draw(log_s: Tensor, moves: Tensor, ranks: Ranks) -> Tensor:
-    """The same with gradients for the moves of the boundaries.
-
-    Args:
-        log_s: Shape ``(*batch, n)``.
         moves: Upward and downward moves of the boundaries, of the shape ``(2, *batch, K - 1)`` that
             belongs to the counts, see :mod:`pyro_drpm.ops.sizes.boundary_moves`.
         ranks: Counts that add up to ``n``, and elements ranked by ``log_s`` plus standard Gumbel
@@ -57,6 +41,21 @@ def partition_by_draw(log_s: Tensor, moves: Tensor, ranks: Ranks) -> Tensor:
         Entries 0 and 1, shape ``(*batch, K, n)``. Once differentiable.
     """
     return _partition_by_draw(log_s, moves, *ranks)
+
+
+def by_element(moves: Tensor, ranks: Ranks) -> Tensor:
+    """From the indicators that a rank is in the first ``k`` subsets to entries of the partition.
+
+    Args:
+        moves: Zeros with gradients for these indicators, shape ``(*batch, K - 1, n)``.
+        ranks: The drawn partition.
+
+    Returns:
+        Zeros with gradients for each subset and element, shape ``(*batch, K, n)``.
+    """
+    by_rank = F.pad(moves, (0, 0, 0, 1)) - F.pad(moves, (0, 0, 1, 0))
+    element = ranks.element.unsqueeze(-2)
+    return by_rank.gather(-1, element.argsort(-1).expand_as(by_rank))
 
 
 @overridable

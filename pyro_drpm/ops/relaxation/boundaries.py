@@ -35,7 +35,7 @@ def relaxed_boundaries(
         Shape ``(*sample, *batch, K - 1, n)``, entries in [0, 1].
     """
     boundaries = counts[..., :-1].cumsum(-1)
-    law = law.with_gradients(law.log_odds, fast=False)  # for the logarithms below
+    law = law.for_logarithms()
     prob = law.conditional(slice(-1), law.total - boundaries + counts[..., :-1])
     possible = prob > TINY  # the logarithm's slope, too, has to be finite
     logits = torch.where(possible, prob, 1.0).log()

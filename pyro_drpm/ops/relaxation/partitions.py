@@ -9,66 +9,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.relaxation.boundaries import relaxed_boundaries
 from pyro_drpm.ops.relaxation.neuralsort import permute_hard, permute_relaxed
-from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["relaxed_partition", "straight_through_partition"]
 
 
 def straight_through_partition(
-    law: SizeTables,
-    counts: Tensor,
-    size_noise: Tensor | None,
-    scores: Tensor,
-    temperature: Tensor | float,
-    dtype: torch.dtype,
+    counts: Tensor, soft: Tensor, scores: Tensor, temperature: Tensor | float
 ) -> Tensor:
     """A partition with the gradients of the relaxed one.
 
     Args:
-        law: Tables of the size distribution.
         counts: Integers, shape ``(*batch, K)``.
-        size_noise: The Gumbel noise that the counts were drawn with, or none.
+        soft: Relaxed boundaries, see :mod:`pyro_drpm.ops.relaxation.boundaries`, whose gradients
+            those of the sizes are, shape ``(*batch, K - 1, n)``.
         scores: Shape ``(*batch, n)``; the first subset takes the highest.
         temperature: Of the relaxation; positive.
-        dtype: Of the result.
 
     Returns:
-        Entries 0 and 1, shape ``(*batch, K, n)``.
+        Entries 0 and 1, shape ``(*batch, K, n)``, of the dtype of ``soft``.
     """
-    inside = _inside(_boundaries(counts), law.total, dtype)
-    if torch.is_grad_enabled():
-        soft = relaxed_boundaries(law, counts, size_noise, temperature).to(dtype)
-        inside = inside + (soft - soft.detach())
-    return permute_hard(_subsets(inside), scores, temperature)
+    rank = torch.arange(soft.shape[-1], device=soft.device)
+    inside = (rank < counts[..., :-1].cumsum(-1).unsqueeze(-1)).to(soft.dtype)
+    return permute_hard(_subsets(inside + (soft - soft.detach())), scores, temperature)
 
 
-def relaxed_partition(
-    law: SizeTables,
-    counts: Tensor,
-    size_noise: Tensor | None,
-    scores: Tensor,
-    temperature: Tensor | float,
-    dtype: torch.dtype,
-) -> Tensor:
+def relaxed_partition(soft: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
     """The relaxed partition; arguments as for :func:`straight_through_partition`.
 
     Returns:
         Shape ``(*batch, K, n)``. Entries are not negative and add up to ``n``; the columns need
         not sum to one, as the rows of NeuralSort's matrices do and the columns do not.
     """
-    inside = relaxed_boundaries(law, counts, size_noise, temperature).to(dtype)
-    return permute_relaxed(_subsets(inside), scores, temperature)
-
-
-def _boundaries(counts: Tensor) -> Tensor:
-    return counts[..., :-1].cumsum(-1).unsqueeze(-1)
-
-
-def _inside(boundaries: Tensor, n: int, dtype: torch.dtype) -> Tensor:
-    """Whether a rank lies in the first ``k`` subsets, shape ``(*batch, K - 1, n)``."""
-    return (torch.arange(n, device=boundaries.device) < boundaries).to(dtype)
+    return permute_relaxed(_subsets(soft), scores, temperature)
 
 
 def _subsets(inside: Tensor) -> Tensor:

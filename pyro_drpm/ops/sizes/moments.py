@@ -24,7 +24,7 @@ from torch import Tensor
 from pyro_drpm.ops.convolution import correlate
 from pyro_drpm.ops.sizes.tables import SizeTables, slice_with_zeros
 
-__all__ = ["SizeMarginals", "size_marginals"]
+__all__ = ["SizeMarginals", "boundary_survival", "size_marginals"]
 
 
 class SizeMarginals(NamedTuple):
@@ -63,7 +63,7 @@ def size_marginals(law: SizeTables) -> SizeMarginals:
         prob = law.mass * (counts == law.total)
     else:
         prob = torch.stack(_marginals(law), -2)
-    return SizeMarginals(counts, prob / prob.sum(-1, keepdim=True))
+    return SizeMarginals(counts, law.normalized(prob))
 
 
 def _marginals(law: SizeTables) -> list[Tensor]:
@@ -77,3 +77,22 @@ def _marginals(law: SizeTables) -> list[Tensor]:
         marginals.append(mass[k] * correlate(outside, rest[k + 1], offset, width))
         outside = correlate(outside, mass[k], offset, width)
     return [*marginals, mass[-1] * outside]
+
+
+def boundary_survival(law: SizeTables) -> Tensor:
+    """Probabilities ``P(c_k >= i)`` that rank ``i`` is in the first ``k`` subsets, differentiable.
+
+    Args:
+        law: Tables that hold all counts from 0 to ``n``.
+
+    Returns:
+        Shape ``(*batch, K - 1, n)``.
+    """
+    mass, rest = law.mass.unbind(-2), law.rest.unbind(-2)
+    left = mass[0].flip(-1)  # what is left over behind the first subset, up to a factor
+    rows = []
+    for k in range(1, len(mass)):
+        rows.append((left * rest[k])[..., 1:].flip(-1))  # P(c_k = i) for i from 0 to n - 1
+        left = correlate(left, mass[k], 0, law.mass.shape[-1])
+    at_total = law.joint(0, law.mass_start.new_full((), law.total)).sum(-1)
+    return 1 - torch.stack(rows, -2).cumsum(-1) / at_total[..., None, None]

@@ -1,42 +1,29 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-r"""Exact tables of Fisher's multivariate noncentral hypergeometric distribution.
+r"""What is known about a law of the sizes: tables of its conditionals.
 
-The mass of counts :math:`n_1, \dots, n_K` with total :math:`n` is
-:math:`\prod_k \binom{m_k}{n_k} \omega_k^{n_k} / P_0`. Multiplying every weight by the same
-:math:`e^\theta` leaves it alone, because the total is fixed. With :math:`\theta` such that the
-means of the independent binomials behind the weights,
-:math:`B_k \sim \mathrm{Bin}(m_k, \sigma(\log \omega_k + \theta))`, add up to :math:`n`,
-the distribution is that of :math:`B` given :math:`\sum_k B_k = n`, an event of probability of
-order :math:`n^{-1/2}` at least. So plain probabilities can be convolved without logarithms:
-every term is positive (no cancellation), what underflows is below :math:`10^{-300}` of the whole,
-and beyond a window around the means whose width grows as :math:`\sqrt n` nothing is left that any
-float could tell from zero (Bernstein's inequality). This holds for weights of any scale.
+The law is that of independent counts :math:`B_1, \dots, B_K` given that they add up to :math:`n`.
+With the laws of the :math:`B_k` and of their sums from the last backwards it is drawn from exactly,
+one subset after the other, and its normaliser and marginals are known.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.sizes.log_binomial import log_binomial
-from pyro_drpm.ops.sizes.partial_sums import differentiable_laws, partial_sums
-from pyro_drpm.ops.sizes.tilt import tilt
+from pyro_drpm.ops.sizes.partial_sums import differentiable_laws
 
-__all__ = ["TINY", "SizeTables", "fisher_tables", "slice_with_zeros"]
+__all__ = ["TINY", "SizeTables", "joined", "slice_with_zeros"]
 
-# A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
-# indicators with variance at most n.
-_DROPPED_NATS = 75.0
 TINY = 1e-300
 
 
 class SizeTables(NamedTuple):
-    """Windows of the binomials and of their partial sums from the last subset backwards.
+    """Windows of the laws of independent counts and of their sums from the last backwards.
 
     Attributes:
         total: The number ``n`` of elements.
@@ -47,8 +34,8 @@ class SizeTables(NamedTuple):
         rest_start: Left edges of the windows of ``rest``, shape ``(*batch, K)``, likewise.
         offset: ``rest_start[k] - mass_start[k] - rest_start[k + 1]``, the same for all.
         log_scale: ``log P_0 - log P(B_1 + ... + B_K = n)``, shape ``(*batch,)``.
-        log_odds: Natural parameters of the binomials, shape ``(*batch, K)``, which the gradients of
-            ``mass`` and ``rest`` go to.
+        log_odds: Natural parameters of the counts, shape ``(*batch, K)``, which the gradients of
+            ``mass`` and ``rest`` go to; none where these have gradients of their own.
     """
 
     total: int
@@ -58,7 +45,7 @@ class SizeTables(NamedTuple):
     rest_start: Tensor
     offset: int
     log_scale: Tensor
-    log_odds: Tensor
+    log_odds: Tensor | None = None
 
     def with_gradients(self, log_odds: Tensor, *, fast: bool = True) -> SizeTables:
         """The same tables in a graph of their own.
@@ -72,6 +59,10 @@ class SizeTables(NamedTuple):
             log_odds, self.mass.detach(), self.rest.detach(), self.mass_start, self.offset, fast
         )
         return self._replace(mass=mass, rest=rest, log_odds=log_odds)
+
+    def for_logarithms(self) -> SizeTables:
+        """The same tables, whose gradients are as accurate where probabilities are tiny."""
+        return self if self.log_odds is None else self.with_gradients(self.log_odds, fast=False)
 
     def conditional(self, subsets: int | slice, remaining: Tensor) -> Tensor:
         """Probabilities of counts given what the earlier subsets have left over.
@@ -118,6 +109,10 @@ class SizeTables(NamedTuple):
         rest = torch.nn.functional.pad(self.rest[..., after, :], (1, 1))
         return rest.expand(*index.shape[:-1], -1).gather(-1, index), index
 
+    def normalized(self, marginals: Tensor) -> Tensor:
+        """Laws of each count from what is proportional to them, ``(*batch, K, w)``."""
+        return marginals / marginals.sum(-1, keepdim=True)
+
     def log_normalizer(self) -> Tensor:
         """The logarithm of ``P_0``, shape ``(*batch,)``."""
         if self.mass.shape[-2] == 1:
@@ -129,81 +124,30 @@ class SizeTables(NamedTuple):
         return self.log_scale + at_total.sum(-1).log()
 
 
-def fisher_tables(log_omega: Tensor, capacities: Tensor, total: int) -> SizeTables:
-    """Builds the tables, ``O(K w^2)`` with ``w`` the smaller of ``n + 1`` and ``O(sqrt n)``.
+def joined(mass: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one node of the graph: a backward pass through one of them frees both.
 
-    Args:
-        log_omega: Log-weights, shape ``(*batch, K)``; computed with in float64.
-        capacities: Integers ``m_k``, shape ``(*batch, K)`` or broadcastable.
-        total: Number ``n`` of elements; the capacities must add up to at least that.
+    So tables that are kept can be told to be of no more use.
     """
-    shape = torch.broadcast_shapes(log_omega.shape, capacities.shape)
-    log_omega = log_omega.double().expand(shape)
-    shift = tilt(log_omega, capacities, total)
-    log_odds = log_omega + shift.unsqueeze(-1)
-    return _tables(log_odds.detach(), shift, capacities, total).with_gradients(log_odds)
+    result: tuple[Tensor, Tensor] = _Joined.apply(mass, rest)
+    return result
 
 
-@torch.no_grad()
-def _tables(log_odds: Tensor, shift: Tensor, capacities: Tensor, total: int) -> SizeTables:
-    softplus = torch.nn.functional.softplus(log_odds)
-    mean_of_rest = (capacities * log_odds.sigmoid()).flip(-1).cumsum(-1).flip(-1)
-    windows = _windows(mean_of_rest, total)
+class _Joined(torch.autograd.Function):
+    generate_vmap_rule = True
 
-    x = windows.counts
-    possible = (x >= 0) & (x <= capacities.unsqueeze(-1))
-    x = torch.where(possible, x, 0)
-    log_mass = log_binomial(capacities.unsqueeze(-1).double(), x.double())
-    log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
-    mass = torch.where(possible, log_mass, -math.inf).exp()
+    @staticmethod
+    def forward(mass: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        return mass.view_as(mass), rest.view_as(rest)
 
-    rest = partial_sums(mass, windows.offset)
-    log_scale = (capacities * softplus).sum(-1) - total * shift
-    return SizeTables(
-        total=total,
-        mass=mass,
-        mass_start=windows.mass_start,
-        rest=rest,
-        rest_start=windows.rest_start,
-        offset=windows.offset,
-        log_scale=log_scale,
-        log_odds=log_odds,
-    )
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
 
-
-def _window_width(total: int) -> int:
-    """Bernstein: ``P(|S - E S| > t) <= 2 exp(-t^2 / (2 (var + t / 3)))``, with ``var <= n``."""
-    third = _DROPPED_NATS / 3
-    return 2 * math.ceil(third + math.sqrt(third**2 + 2 * _DROPPED_NATS * total)) + 1
-
-
-class _Windows(NamedTuple):
-    """Where the tables are cut.
-
-    Attributes:
-        mass_start: As in :class:`SizeTables`.
-        rest_start: As in :class:`SizeTables`.
-        counts: What the entries of ``mass`` stand for, ``(*batch, K, w)``, or ``(w,)`` if the same
-            for all.
-        offset: As in :class:`SizeTables`.
-    """
-
-    mass_start: Tensor
-    rest_start: Tensor
-    counts: Tensor
-    offset: int
-
-
-def _windows(mean_of_rest: Tensor, total: int) -> _Windows:
-    """Windows around the means of the partial sums, ``(*batch, K)``, or of the whole support."""
-    width = min(total + 1, _window_width(total))
-    counts = torch.arange(width, device=mean_of_rest.device)
-    center = mean_of_rest.round().long()
-    if width == total + 1:
-        return _Windows(torch.zeros_like(center), torch.zeros_like(center), counts, 0)
-    half = width // 2
-    mass_start = center - torch.nn.functional.pad(center[..., 1:], (0, 1)) - half
-    return _Windows(mass_start, center - half, mass_start.unsqueeze(-1) + counts, half)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        assert ctx.saved_tensors
+        return grads
 
 
 def slice_with_zeros(values: Tensor, first: Tensor, width: int) -> Tensor:

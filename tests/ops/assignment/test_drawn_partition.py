@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.assignment.drawn_partition import partition_by_draw
+from pyro_drpm.ops.assignment.drawn_partition import drawn_partition
 from pyro_drpm.ops.assignment.ranks import Ranks
 
 N = 6
@@ -35,7 +35,7 @@ def test_the_first_ranks_are_the_first_subset(counts: list[int], dtype: torch.dt
     torch.manual_seed(0)
     scores = torch.randn(4, N, dtype=torch.float64)
     sizes = torch.tensor(counts)
-    Y = partition_by_draw(scores.to(dtype), no_moves(sizes), Ranks.of(sizes, scores))
+    Y = drawn_partition(scores.to(dtype), no_moves(sizes), Ranks.of(sizes, scores))
     assert Y.dtype == dtype
     expected = torch.stack([partition(counts, row) for row in scores])
     torch.testing.assert_close(Y.double(), expected, rtol=0, atol=0)
@@ -44,7 +44,7 @@ def test_the_first_ranks_are_the_first_subset(counts: list[int], dtype: torch.dt
 def test_counts_of_each_draw() -> None:
     torch.manual_seed(0)
     scores, counts = torch.randn(len(COUNTS), N, dtype=torch.float64), torch.tensor(COUNTS)
-    Y = partition_by_draw(scores, no_moves(counts), Ranks.of(counts, scores))
+    Y = drawn_partition(scores, no_moves(counts), Ranks.of(counts, scores))
     expected = [partition(row, s) for row, s in zip(COUNTS, scores, strict=True)]
     torch.testing.assert_close(Y, torch.stack(expected), rtol=0, atol=0)
 
@@ -55,7 +55,7 @@ def test_moves_have_the_gradient_of_what_one_more_step_changes(counts: list[int]
     scores, weights = torch.randn(N, dtype=torch.float64), torch.randn(3, N, dtype=torch.float64)
     sizes = torch.tensor(counts)
     moves = no_moves(sizes).requires_grad_()
-    Y = partition_by_draw(scores, moves, Ranks.of(sizes, scores))
+    Y = drawn_partition(scores, moves, Ranks.of(sizes, scores))
     (grad,) = torch.autograd.grad((Y * weights).sum(), moves)
     order = scores.argsort(descending=True)
     for k, boundary in enumerate(sizes.cumsum(0)[:-1].tolist()):
@@ -74,7 +74,7 @@ def test_moves_of_common_counts_add_up_over_draws() -> None:
 
     def gradient(counts: Tensor) -> Tensor:
         moves = no_moves(counts).requires_grad_()
-        Y = partition_by_draw(scores, moves, Ranks.of(counts, scores))
+        Y = drawn_partition(scores, moves, Ranks.of(counts, scores))
         return torch.autograd.grad((Y * weights).sum(), moves)[0]
 
     common, each = gradient(counts), gradient(counts.expand(5, 1, 3))

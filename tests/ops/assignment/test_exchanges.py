@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from pyro_drpm.ops.assignment.drawn_partition import partition_by_draw
+from pyro_drpm.ops.assignment.drawn_partition import drawn_partition
 from pyro_drpm.ops.assignment.exchanges import exchange_flow
 from pyro_drpm.ops.assignment.ranks import Ranks
 
@@ -38,7 +38,7 @@ def test_mean_over_one_score_is_the_exact_derivative(counts: list[int], element:
         inside = low + 1 if high == math.inf else high - 1 if low == -math.inf else (low + high) / 2
         drawn = scores.clone()
         drawn[element] = inside
-        Y = partition_by_draw(log_s, torch.zeros(2, num_subsets - 1), Ranks.of(sizes, drawn))
+        Y = drawn_partition(log_s, torch.zeros(2, num_subsets - 1), Ranks.of(sizes, drawn))
         flat = Y.flatten()
         value = flat @ matrix @ flat + flat @ vector
         (grad,) = torch.autograd.grad(value, log_s)
@@ -112,7 +112,7 @@ def test_gradients_stay_finite_at_any_distance(gap: float) -> None:
     scores = torch.tensor([2 * gap, gap, 0.0], dtype=torch.float64)
     for log_s in (scores.clone(), torch.zeros(3, dtype=torch.float64), -scores):
         log_s = log_s.requires_grad_()
-        Y = partition_by_draw(
+        Y = drawn_partition(
             log_s, torch.zeros(2, 2), Ranks.of(torch.ones(3, dtype=torch.long), scores)
         )
         (grad,) = torch.autograd.grad((Y * torch.randn(3, 3)).sum(), log_s)

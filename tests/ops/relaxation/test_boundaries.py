@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.relaxation.boundaries import relaxed_boundaries
 from pyro_drpm.ops.sizes.draws import perturbed_sizes
-from pyro_drpm.ops.sizes.tables import fisher_tables
+from pyro_drpm.ops.sizes.fisher import fisher_tables
 
 
 def convolve_logs(log_a: Tensor, log_b: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from pyro_drpm.ops.sizes.boundary_moves import boundary_flow, boundary_moves
 from pyro_drpm.ops.sizes.draws import sample_sizes
-from pyro_drpm.ops.sizes.tables import fisher_tables
+from pyro_drpm.ops.sizes.fisher import fisher_tables
 from tests.oracles import log_size_probabilities
 
 

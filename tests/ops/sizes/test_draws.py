@@ -4,7 +4,7 @@
 import torch
 
 from pyro_drpm.ops.sizes.draws import perturbed_sizes
-from pyro_drpm.ops.sizes.tables import fisher_tables
+from pyro_drpm.ops.sizes.fisher import fisher_tables
 
 
 def test_modes_of_the_conditionals_need_no_noise() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pyro_drpm import MultivariateFisherHypergeometric
-from pyro_drpm.ops.sizes.tables import log_binomial
+from pyro_drpm.ops.sizes.log_binomial import log_binomial
 
 SIZES = [0, 1, 2, 5, 31, 32, 33, 63, 64, 1000, 10**5, 10**8, 10**11, 10**13, 2**53, 2**60]
 

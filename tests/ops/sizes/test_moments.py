@@ -4,8 +4,8 @@
 import pytest
 import torch
 
+from pyro_drpm.ops.sizes.fisher import fisher_tables
 from pyro_drpm.ops.sizes.moments import size_marginals
-from pyro_drpm.ops.sizes.tables import fisher_tables
 from tests.oracles import log_size_probabilities
 
 

@@ -4,8 +4,9 @@
 import pytest
 import torch
 
+from pyro_drpm.ops.sizes.fisher import fisher_tables
+from pyro_drpm.ops.sizes.log_binomial import log_binomial
 from pyro_drpm.ops.sizes.normalizer import log_normalizer
-from pyro_drpm.ops.sizes.tables import fisher_tables, log_binomial
 from tests.oracles import SIZE_CASES, log_size_normalizer, log_size_probabilities
 
 

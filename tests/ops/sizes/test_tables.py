@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pyro_drpm.ops.sizes import tables as module
-from pyro_drpm.ops.sizes.tables import fisher_tables
+from pyro_drpm.ops.sizes import windows
+from pyro_drpm.ops.sizes.fisher import fisher_tables
 from tests.oracles import SIZE_CASES, log_size_normalizer, log_size_probabilities
 
 
@@ -60,7 +60,7 @@ def test_windows_agree_with_the_full_table(monkeypatch: pytest.MonkeyPatch) -> N
     n, m = 1200, torch.tensor([1200, 100, 700, 300])
     log_omega = torch.tensor([0.0, 3.0, -2.0, 1.0], dtype=torch.float64)
     windowed = fisher_tables(log_omega, m, n)
-    monkeypatch.setattr(module, "_window_width", lambda total: total + 1)
+    monkeypatch.setattr(windows, "_window_width", lambda total: total + 1)
     full = fisher_tables(log_omega, m, n)
     assert windowed.mass.shape[-1] < full.mass.shape[-1] == n + 1
     torch.testing.assert_close(windowed.log_normalizer(), full.log_normalizer(), rtol=1e-13, atol=0)

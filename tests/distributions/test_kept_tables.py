@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions import kept_tables
+from pyro_drpm.distributions import hypergeometric
 from pyro_drpm.distributions.drpm import Gradient
-from pyro_drpm.ops.sizes.tables import SizeTables, fisher_tables
+from pyro_drpm.ops.sizes.fisher import fisher_tables
+from pyro_drpm.ops.sizes.tables import SizeTables
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         totals.append(total)
         return fisher_tables(log_omega, capacities, total)
 
-    monkeypatch.setattr(kept_tables, "fisher_tables", counted)
+    monkeypatch.setattr(hypergeometric, "fisher_tables", counted)
     return totals
 
 
@@ -36,7 +37,7 @@ def test_one_step_of_expanded_copies_shares_tables(computed: list[int]) -> None:
     log_omega = torch.randn(2, 3, requires_grad=True)
     d = DRPM(log_omega=log_omega, log_s=torch.randn(5))
     copies = [d, d.expand([4, 2]), d.with_temperature(0.1)]
-    values = [copy.rsample() for copy in copies] + [copy.mode for copy in copies]
+    values = [copy.rsample() for copy in copies] + [copy.noiseless for copy in copies]
     torch.stack([value.square().sum() for value in values]).sum().backward()
     assert computed == [5]
 
@@ -44,7 +45,7 @@ def test_one_step_of_expanded_copies_shares_tables(computed: list[int]) -> None:
 USES: dict[str, Callable[[Any], Tensor]] = {
     "rsample": lambda d: d.rsample((3,)).square().cumsum(-1).sum(),
     "log_prob": lambda d: d.log_prob(d.sample()).sum(),
-    "mode": lambda d: d.mode.square().cumsum(-1).sum(),
+    "noiseless": lambda d: d.noiseless.square().cumsum(-1).sum(),
     "mean": lambda d: d.mean.sum(),
     "omega": lambda d: d.omega.sum(),
     "s": lambda d: d.s.sum(),
@@ -54,8 +55,8 @@ USES: dict[str, Callable[[Any], Tensor]] = {
 @pytest.mark.parametrize(
     ("kind", "use"),
     [
-        *(("flow", use) for use in ("rsample", "log_prob", "mode", "omega", "s")),
-        *(("relaxed", use) for use in ("rsample", "log_prob", "mode")),
+        *(("flow", use) for use in ("rsample", "log_prob", "noiseless", "omega", "s")),
+        *(("relaxed", use) for use in ("rsample", "log_prob", "noiseless")),
         *(("sizes", use) for use in ("rsample", "log_prob", "mean", "omega")),
         *(("ordering", use) for use in ("log_prob", "s")),
     ],

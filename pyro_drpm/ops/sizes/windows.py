@@ -1,0 +1,58 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+r"""Which counts the tables of a law of the sizes hold.
+
+Beyond a window around the mean, whose width grows as :math:`\sqrt n`, nothing is left that any
+float could tell from zero (Bernstein's inequality), for sums of independent indicators and for
+Poisson counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Windows", "windows_around"]
+
+# A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
+# indicators with variance at most n.
+_DROPPED_NATS = 75.0
+
+
+def _window_width(total: int) -> int:
+    """Bernstein: ``P(|S - E S| > t) <= 2 exp(-t^2 / (2 (var + t / 3)))``, with ``var <= n``."""
+    third = _DROPPED_NATS / 3
+    return 2 * math.ceil(third + math.sqrt(third**2 + 2 * _DROPPED_NATS * total)) + 1
+
+
+class Windows(NamedTuple):
+    """Where the tables are cut.
+
+    Attributes:
+        mass_start: As in :class:`SizeTables`.
+        rest_start: As in :class:`SizeTables`.
+        counts: What the entries of ``mass`` stand for, ``(*batch, K, w)``, or ``(w,)`` if the same
+            for all.
+        offset: As in :class:`SizeTables`.
+    """
+
+    mass_start: Tensor
+    rest_start: Tensor
+    counts: Tensor
+    offset: int
+
+
+def windows_around(mean_of_rest: Tensor, total: int) -> Windows:
+    """Windows around the means of the partial sums, ``(*batch, K)``, or of the whole support."""
+    width = min(total + 1, _window_width(total))
+    counts = torch.arange(width, device=mean_of_rest.device)
+    center = mean_of_rest.round().long()
+    if width == total + 1:
+        return Windows(torch.zeros_like(center), torch.zeros_like(center), counts, 0)
+    half = width // 2
+    mass_start = center - torch.nn.functional.pad(center[..., 1:], (0, 1)) - half
+    return Windows(mass_start, center - half, mass_start.unsqueeze(-1) + counts, half)
