@@ -23,10 +23,10 @@ class DRPMReparam(Reparam):
 
     The site ``"Y"`` becomes two latent sites with standard Gumbel priors, ``"Y_sizes"`` of event
     shape ``(K - 1, w)`` and ``"Y_ordering"`` of event shape ``(n,)``, and ``"Y"`` itself a
-    deterministic function of the noise and the parameters. So continuous guides can represent
-    multimodal posteriors over partitions. With ``hard=True`` the partition is straight-through,
-    which suits SVI with an autoguide; with ``hard=False`` it is the relaxed partition, whose
-    density gradient-based MCMC can follow.
+    deterministic function of the noise and the parameters; the first is left out where sizes have
+    no noise. So continuous guides can represent multimodal posteriors over partitions. With
+    ``hard=True`` the partition is straight-through, which suits SVI with an autoguide; with
+    ``hard=False`` it is the relaxed partition, whose density gradient-based MCMC can follow.
 
     Only for latent sites, not for observed ones.
 
@@ -61,9 +61,9 @@ class DRPMReparam(Reparam):
         size_shape, ordering_shape = fn.noise_shapes
         sizes = standard.expand(fn.batch_shape + size_shape).to_event(event_dim)
         ordering = standard.expand(fn.batch_shape + ordering_shape).to_event(event_dim - 1)
-        value = fn.partition(
-            pyro.sample(f"{name}_sizes", sizes), pyro.sample(f"{name}_ordering", ordering)
-        )
+        # Sizes that are fixed have no noise, and a site of no numbers would be in samplers' way.
+        size_noise = pyro.sample(f"{name}_sizes", sizes) if size_shape.numel() else None
+        value = fn.partition(size_noise, pyro.sample(f"{name}_ordering", ordering))
         return {
             "fn": dist.Delta(value, event_dim=event_dim).mask(False),
             "value": value,

@@ -88,6 +88,8 @@ def boundary_survival(law: SizeTables) -> Tensor:
     Returns:
         Shape ``(*batch, K - 1, n)``.
     """
+    if law.mass.shape[-2] == 1:  # no boundary
+        return law.mass.new_zeros(*law.mass.shape[:-2], 0, law.total)
     mass, rest = law.mass.unbind(-2), law.rest.unbind(-2)
     left = mass[0].flip(-1)  # what is left over behind the first subset, up to a factor
     rows = []
