@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_drpm import DRPM
-from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.types import Gradient
 
 N, K = 6, 3
 DRAWS = 40_000

@@ -20,8 +20,8 @@ from models.vc.model import DRPMVCGuide, DRPMVCModel, Sizes
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import TracePartition_ELBO
+from pyro_drpm.types import Gradient
 
 META = torch.device("meta")
 

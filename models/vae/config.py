@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from models.data import FactorDatasetName, SharedFactors
 from models.jobs import JobSettings
@@ -16,7 +16,7 @@ from models.schedule import Schedule
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
 from models.vae.sharing import Method, PriorScores, SizeInputs, Sizes
-from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.types import Bound, Gradient
 
 __all__ = ["PRESETS", "Config"]
 
@@ -78,7 +78,7 @@ class Config(JobSettings):
     """Factor of the log-scores of DRPM-VAE, 1 in the paper; noise has a scale of 1."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
-    bound: Literal["lemma", "tight", "exact"] = "lemma"
+    bound: Bound = "lemma"
     """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
     beta: float = 1.0
     """Weight of the divergence of the latent variables."""

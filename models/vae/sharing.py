@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
 from pyro_drpm.distributions import FixedSizes, SizeDistribution
-from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.types import Gradient
 
 __all__ = [
     "AdaSharing",

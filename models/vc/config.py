@@ -13,7 +13,8 @@ from typing import Literal, get_args
 from models.data import DatasetName, Split
 from models.jobs import JobSettings
 from models.schedule import Schedule
-from models.vc.model import Gradient, Sizes
+from models.vc.model import Sizes
+from pyro_drpm.types import Bound, Gradient
 
 __all__ = ["PRESETS", "Config", "Method", "Pretraining", "TrainedLayers"]
 
@@ -103,7 +104,7 @@ class Config(JobSettings):
     """Whether that scale is learned."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
-    bound: Literal["lemma", "tight", "exact"] = "lemma"
+    bound: Bound = "lemma"
     """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
     beta: float = 1.0
     """Weight of the divergence of the latent variables."""

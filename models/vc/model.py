@@ -30,9 +30,9 @@ from models.vc.priors import ClusterPriors
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
 from pyro_drpm.distributions import FixedSizes, SizeDistribution
-from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.types import Gradient
 
-__all__ = ["DRPMVCGuide", "DRPMVCModel", "Gradient", "Sizes"]
+__all__ = ["DRPMVCGuide", "DRPMVCModel", "Sizes"]
 
 Sizes = Literal["nearest", "modal", "sampled"]
 

@@ -44,6 +44,7 @@ class DirichletMultinomialSizes(SizeDistribution):
             :class:`~pyro_drpm.MultivariateFisherHypergeometric`.
 
     Example:
+        >>> import torch
         >>> sizes = DirichletMultinomialSizes(3, torch.ones(2))
         >>> sizes.log_prob(sizes.enumerate_support()).exp()
         tensor([0.2500, 0.2500, 0.2500, 0.2500])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +36,9 @@ from pyro_drpm.ops.assignment.ranks import Ranks
 from pyro_drpm.ops.labels import unsort
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.relaxation.partitions import relaxed_partition, straight_through_partition
+from pyro_drpm.types import Gradient, UpperBound
 
-__all__ = ["DRPM", "Draw", "Gradient"]
-
-Gradient = Literal["flow", "relaxed"]
+__all__ = ["DRPM", "Draw"]
 
 _MAX_ENUMERATED = 1 << 16
 _MAX_FOR_MODE = 128
@@ -265,7 +264,7 @@ class DRPM(StraightThroughDistribution):
         assignment = log_assignment_probability(log_s, value, hard=self.hard)
         return self._sizes.log_mass(value.sum(-1)), assignment
 
-    def log_prob_bounds(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
+    def log_prob_bounds(self, value: Tensor, bound: UpperBound = "lemma") -> tuple[Tensor, Tensor]:
         r"""Lower and upper bound of the log-mass (lemma 4.2 of the paper).
 
         .. math::
@@ -273,17 +272,18 @@ class DRPM(StraightThroughDistribution):
             \le \log p(n) + \log |\Pi_Y| + \max_\pi \log p(\pi),
 
         with :math:`\pi_Y` the most probable ordering among those that give ``Y``, which makes the
-        lower bound the best there is. The lemma's maximum runs over all orderings; ``tight=True``
-        restricts it to those that give ``Y``, as the lemma's proof does on its way.
+        lower bound the best there is. The lemma's maximum runs over all orderings;
+        ``bound="tight"`` restricts it to those that give ``Y``, as the lemma's proof does on its
+        way.
 
         Args:
             value: Partition matrix, shape ``(*sample, *batch, K, n)``.
-            tight: Which maximum the upper bound takes.
+            bound: Which maximum the upper bound takes.
 
         Returns:
             Two tensors of shape ``(*sample, *batch)``.
         """
-        lower, upper = self.lower_bound_parts(value), self.upper_bound_parts(value, tight)
+        lower, upper = self.lower_bound_parts(value), self.upper_bound_parts(value, bound)
         return lower[0] + lower[1], upper[0] + upper[1]
 
     def lower_bound_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -296,7 +296,9 @@ class DRPM(StraightThroughDistribution):
         ordering = log_best_ordering_probability(log_s, value)
         return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
 
-    def upper_bound_parts(self, value: Tensor, tight: bool = False) -> tuple[Tensor, Tensor]:
+    def upper_bound_parts(
+        self, value: Tensor, bound: UpperBound = "lemma"
+    ) -> tuple[Tensor, Tensor]:
         """``log p(n) + log |Pi_Y|`` and ``max log p(pi)``, which add up to the upper bound.
 
         Arguments and shapes are those of :meth:`log_prob_bounds`.
@@ -307,7 +309,7 @@ class DRPM(StraightThroughDistribution):
         size_part = self._sizes.log_mass(sizes) + orderings
         best = (
             log_best_ordering_probability(log_s, value)
-            if tight
+            if bound == "tight"
             else log_ordering_probability(log_s, self._ordering.mode)
         )
         return self._full(size_part), self._full(best)

@@ -3,8 +3,8 @@
 
 """Inference in models with random partitions."""
 
+from pyro_drpm.infer.annealing import ExponentialAnnealing, temperature
 from pyro_drpm.infer.elbo import TracePartition_ELBO
 from pyro_drpm.infer.reparam import DRPMReparam
-from pyro_drpm.infer.temperature import ExponentialAnnealing, temperature
 
 __all__ = ["DRPMReparam", "ExponentialAnnealing", "TracePartition_ELBO", "temperature"]

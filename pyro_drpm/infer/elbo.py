@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import torch
 from pyro.distributions.util import scale_and_mask
@@ -19,21 +19,18 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_drpm.distributions import DRPM
+from pyro_drpm.infer.annealing import at_handled_temperature
 from pyro_drpm.infer.leave_one_out import Cost, Score, leave_one_out
 from pyro_drpm.infer.partition_terms import (
-    Bound,
     Weights,
     drawn_term,
     given_term,
     partition_of,
     score,
 )
-from pyro_drpm.infer.temperature import at_handled_temperature
+from pyro_drpm.types import Bound, Estimator, Weight
 
 __all__ = ["TracePartition_ELBO"]
-
-Estimator = Literal["flow", "rloo"]
-Weight = float | Tensor | Callable[[int], float | Tensor]
 
 
 class TracePartition_ELBO(TraceMeanField_ELBO):

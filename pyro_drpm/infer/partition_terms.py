@@ -20,7 +20,7 @@ where guide and model agree (Roeder, Wu and Duvenaud: Sticking the landing, Neur
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
@@ -31,10 +31,9 @@ from torch.distributions import Distribution, Independent, kl_divergence
 from pyro_drpm.distributions import DRPM
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.ranks import Ranks
+from pyro_drpm.types import Bound
 
-__all__ = ["Bound", "Weights", "drawn_term", "given_term", "partition_of", "score"]
-
-Bound = Literal["exact", "tight", "lemma"]
+__all__ = ["Weights", "drawn_term", "given_term", "partition_of", "score"]
 
 
 class Weights(NamedTuple):
@@ -69,7 +68,7 @@ _LOWER = _Side(
     lambda fn, value: fn.lower_bound_parts(value), lambda fn, ranks: fn.ordering_changes(ranks)
 )
 _TIGHT_UPPER = _Side(
-    lambda fn, value: fn.upper_bound_parts(value, tight=True),
+    lambda fn, value: fn.upper_bound_parts(value, bound="tight"),
     lambda fn, ranks: fn.ordering_changes(ranks),
     counts_orderings=True,
 )

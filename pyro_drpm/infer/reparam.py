@@ -13,7 +13,7 @@ import torch
 from pyro.infer.reparam.reparam import Reparam
 
 from pyro_drpm.distributions import DRPM
-from pyro_drpm.infer.temperature import at_handled_temperature
+from pyro_drpm.infer.annealing import at_handled_temperature
 
 __all__ = ["DRPMReparam"]
 

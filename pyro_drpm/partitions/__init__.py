@@ -4,9 +4,8 @@
 """What draws of a partition say: losses, point estimates, credible balls, sizes."""
 
 from pyro_drpm.partitions.arviz import to_arviz
-from pyro_drpm.partitions.credible_ball import CredibleBall, credible_ball
+from pyro_drpm.partitions.balls import CredibleBall, credible_ball
 from pyro_drpm.partitions.enumeration import enumerate_partitions
-from pyro_drpm.partitions.invariants import invariants
 from pyro_drpm.partitions.labels import as_draws, as_labels
 from pyro_drpm.partitions.losses import expected_loss, partition_loss
 from pyro_drpm.partitions.plots import (
@@ -16,8 +15,9 @@ from pyro_drpm.partitions.plots import (
     plot_similarity,
     plot_sizes,
 )
-from pyro_drpm.partitions.point_estimate import PointEstimate, point_estimate
-from pyro_drpm.partitions.relabel import relabel
+from pyro_drpm.partitions.quantities import invariants
+from pyro_drpm.partitions.relabeling import relabel
+from pyro_drpm.partitions.search import PointEstimate, point_estimate
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import size_distribution, subset_sizes_of
 

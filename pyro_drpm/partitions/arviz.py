@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pyro_drpm.distributions.constraints import partition_matrix
 from pyro_drpm.optional import require
-from pyro_drpm.partitions.invariants import invariants
 from pyro_drpm.partitions.labels import as_labels, as_tensor
+from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.references import reference_distances, reference_names
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ Whatever users have their partitions in comes in here, and goes on as a tensor o
 from __future__ import annotations
 
 import reprlib
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from torch import Tensor
 
 from pyro_drpm.distributions.constraints import partition_matrix
 from pyro_drpm.ops.labels import subset_of_each
+from pyro_drpm.types import Partitions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Partitions", "as_draws", "as_labels", "as_partition", "as_tensor", "canonical"]
-
-Partitions: TypeAlias = Union[Tensor, "ArrayLike"]
-"""Labels or one-hot matrices: tensors, arrays and what can become one, or lists of these."""
+__all__ = ["as_draws", "as_labels", "as_partition", "as_tensor", "canonical"]
 
 
 def as_draws(draws: Partitions) -> Tensor:

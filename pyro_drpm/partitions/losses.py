@@ -37,14 +37,15 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_labels, canonical
+from pyro_drpm.partitions.labels import as_draws, as_labels, canonical
 from pyro_drpm.partitions.rows import count_subsets, indicator_rows, number_rows, subset_sizes
 from pyro_drpm.partitions.similarity import similarity_matrix
+from pyro_drpm.types import Loss, PairLoss, Partitions
 
 __all__ = [
     "Loss",
@@ -56,8 +57,6 @@ __all__ = [
     "similarity_to_own",
 ]
 
-PairLoss = Literal["binder", "vi"]
-Loss = Literal["binder", "vi", "vi_lb"]
 
 # Items of all pairs of an estimate and a draw that are counted at a time.
 _CHUNK = 1 << 18
@@ -104,14 +103,14 @@ def partition_loss(
 
 
 def expected_loss(
-    labels: Partitions, draws: Partitions, loss: Loss = "vi", a: float = 1.0
+    draws: Partitions, estimate: Partitions, loss: Loss = "vi", a: float = 1.0
 ) -> Tensor:
     """Mean loss of an estimate over draws of the partition.
 
     Args:
-        labels: The estimates, integers of shape ``(*batch, n)``, or one-hot matrices
-            ``(*batch, K, n)`` of floating point numbers or booleans.
         draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
+        estimate: One or more estimates, integers of shape ``(*batch, n)``, or one-hot matrices
+            ``(*batch, K, n)`` of floating point numbers or booleans.
         loss: ``"binder"``, ``"vi"`` or ``"vi_lb"``.
         a: Weight of subsets that the estimate divides.
 
@@ -125,13 +124,13 @@ def expected_loss(
 
     Example:
         >>> draws = [[0, 0, 1, 1], [0, 0, 0, 0]]
-        >>> expected_loss([[0, 0, 1, 1], [0, 0, 0, 1]], draws, loss="binder")
+        >>> expected_loss(draws, [[0, 0, 1, 1], [0, 0, 0, 1]], loss="binder")
         tensor([0.2500, 0.3750], dtype=torch.float64)
     """
     check_loss(loss, a, get_args(Loss))
     drawn = canonical(as_draws(draws))
     n = drawn.shape[-1]
-    estimates = canonical(as_labels(labels, n).to(drawn.device))
+    estimates = canonical(as_labels(estimate, n).to(drawn.device))
     flat = estimates.reshape(-1, n)
     losses = _lower_bound(drawn, flat, a) if loss == "vi_lb" else _mean_loss(drawn, flat, loss, a)
     return losses.view(estimates.shape[:-1])

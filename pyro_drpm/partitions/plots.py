@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.optional import require
-from pyro_drpm.partitions.invariants import invariants
-from pyro_drpm.partitions.labels import Partitions, as_labels, as_partition, as_tensor
+from pyro_drpm.partitions.labels import as_labels, as_partition, as_tensor
+from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import subset_sizes_of
+from pyro_drpm.types import Partitions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,13 +66,13 @@ def plot_similarity(draws: Partitions, estimate: Partitions, ax: Axes | None = N
 
 
 def plot_sizes(
-    draws: Partitions, *, ordered: bool = False, level: float = 0.94, ax: Axes | None = None
+    draws: Partitions, *, sort: bool = False, level: float = 0.94, ax: Axes | None = None
 ) -> Axes:
     """Draw the mean size of each subset and a central interval.
 
     Args:
         draws: Labels ``(draws, n)`` from 0 or one-hot matrices ``(draws, K, n)``.
-        ordered: Whether the names of the labels mean nothing, so that the largest subset comes
+        sort: Whether the names of the labels mean nothing, so that the largest subset comes
             first in each draw.
         level: Probability of the interval.
         ax: Where to draw.
@@ -80,12 +81,12 @@ def plot_sizes(
         ValueError: As :func:`~pyro_drpm.partitions.subset_sizes_of`.
     """
     ax = _axes(ax)
-    sizes = subset_sizes_of(draws, ordered=ordered).double().cpu()
+    sizes = subset_sizes_of(draws, sort=sort).double().cpu()
     low, high = (sizes.quantile(share, dim=0) for share in ((1 - level) / 2, (1 + level) / 2))
     mean, place = sizes.mean(0), range(sizes.shape[-1])
     error = torch.stack([mean - low, high - mean]).clamp(min=0)
     ax.errorbar(place, mean.numpy(), yerr=error.numpy(), fmt="o", capsize=3)
-    ax.set(xlabel="rank by size" if ordered else "subset", ylabel="size", ylim=(0, None))
+    ax.set(xlabel="rank by size" if sort else "subset", ylabel="size", ylim=(0, None))
     ax.set_title(f"mean and {level:.0%} interval")
     ax.locator_params("x", integer=True)
     return ax

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, canonical
+from pyro_drpm.partitions.labels import as_draws, canonical
 from pyro_drpm.partitions.rows import indicator_rows
+from pyro_drpm.types import Partitions
 
 __all__ = ["similarity_matrix"]
 

@@ -9,18 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_tensor, canonical
+from pyro_drpm.partitions.labels import as_draws, as_tensor, canonical
 from pyro_drpm.partitions.rows import subset_sizes
+from pyro_drpm.types import Partitions
 
 __all__ = ["size_distribution", "subset_sizes_of"]
 
 
-def subset_sizes_of(draws: Partitions, *, ordered: bool = False) -> Tensor:
+def subset_sizes_of(draws: Partitions, *, sort: bool = False) -> Tensor:
     """Sizes of the subsets of each draw.
 
     Args:
         draws: Labels ``(draws, n)`` from 0, or one-hot matrices ``(draws, K, n)``.
-        ordered: Whether the names of the labels mean nothing, so that the sizes are put in
+        sort: Whether the names of the labels mean nothing, so that the sizes are put in
             descending order; otherwise entry ``k`` is the size of subset ``k``.
 
     Returns:
@@ -34,13 +35,13 @@ def subset_sizes_of(draws: Partitions, *, ordered: bool = False) -> Tensor:
         >>> subset_sizes_of([[0, 1, 1], [2, 2, 2]])
         tensor([[1, 2, 0],
                 [0, 0, 3]])
-        >>> subset_sizes_of([[0, 1, 1], [2, 2, 2]], ordered=True)
+        >>> subset_sizes_of([[0, 1, 1], [2, 2, 2]], sort=True)
         tensor([[2, 1],
                 [3, 0]])
     """
     values = as_tensor(draws)
     labels = as_draws(values)
-    if ordered:
+    if sort:
         return subset_sizes(canonical(labels)).sort(-1, descending=True).values
     if labels.min() < 0:
         raise ValueError(f"expected labels from 0, but got {int(labels.min())}")
@@ -49,12 +50,12 @@ def subset_sizes_of(draws: Partitions, *, ordered: bool = False) -> Tensor:
     return F.pad(sizes, (0, empty))
 
 
-def size_distribution(draws: Partitions, *, ordered: bool = False) -> Tensor:
+def size_distribution(draws: Partitions, *, sort: bool = False) -> Tensor:
     """Share of the draws in which a subset has each size.
 
     Args:
         draws: As for :func:`subset_sizes_of`.
-        ordered: As for :func:`subset_sizes_of`; row 0 is then that of the largest subset.
+        sort: As for :func:`subset_sizes_of`; row 0 is then that of the largest subset.
 
     Returns:
         Shape ``(K, n + 1)``, rows that sum to 1.
@@ -67,7 +68,7 @@ def size_distribution(draws: Partitions, *, ordered: bool = False) -> Tensor:
         tensor([[0.0000, 0.5000, 0.5000],
                 [0.5000, 0.5000, 0.0000]])
     """
-    sizes = subset_sizes_of(draws, ordered=ordered)
+    sizes = subset_sizes_of(draws, sort=sort)
     num_subsets, n = sizes.shape[-1], int(sizes[0].sum())
     first_cell = torch.arange(num_subsets, device=sizes.device) * (n + 1)
     counts = (first_cell + sizes).flatten().bincount(minlength=num_subsets * (n + 1))

@@ -22,7 +22,7 @@ def _validation_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def partition(log_omega: Tensor, log_s: Tensor) -> Tensor:
     d = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
     Y = d.rsample((5,))
-    lower, upper = d.log_prob_bounds(Y, tight=True)
+    lower, upper = d.log_prob_bounds(Y, bound="tight")
     weights = torch.arange(Y[0].numel()).view_as(Y[0]).to(Y)
     return (Y * weights).sum() + (d.log_prob(Y) + lower + upper).sum()
 

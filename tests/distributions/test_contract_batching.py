@@ -207,8 +207,8 @@ def test_components(drpm_case: Any) -> None:
     assert sizes.shape == assignment.shape == (3, *d.batch_shape)
     torch.testing.assert_close(sizes + assignment, d.log_prob(value))
     torch.testing.assert_close(sizes, d.sizes.log_prob(value.sum(-1)))
-    bounds = d.log_prob_bounds(value, tight=True)
-    bound_parts = d.lower_bound_parts(value), d.upper_bound_parts(value, tight=True)
+    bounds = d.log_prob_bounds(value, bound="tight")
+    bound_parts = d.lower_bound_parts(value), d.upper_bound_parts(value, bound="tight")
     for bound, parts in zip(bounds, bound_parts, strict=True):
         torch.testing.assert_close(sum(parts), bound)
     for part in (*bounds, *bound_parts[0], *bound_parts[1]):

@@ -191,7 +191,7 @@ def quoted(value: Any) -> str:
         lambda d, value: d.log_prob_parts(value),
         lambda d, value: d.log_prob_bounds(value),
         lambda d, value: d.lower_bound_parts(value),
-        lambda d, value: d.upper_bound_parts(value, tight=True),
+        lambda d, value: d.upper_bound_parts(value, bound="tight"),
     ],
 )
 class TestPartition:

@@ -5,12 +5,14 @@
 
 import itertools
 import math
+from typing import get_args
 
 import pytest
 import torch
 from scipy import stats
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.types import UpperBound
 from tests.oracles import (
     all_partitions,
     log_assignment,
@@ -50,9 +52,9 @@ def test_bounds_do_not_depend_on_how_equal_scores_are_given() -> None:
     expanded = DRPM(log_omega=log_omega, log_s=one.expand(6))
     written_out = DRPM(log_omega=log_omega, log_s=one.expand(6).clone())
     Y = written_out.sample((5,))
-    for tight in (False, True):
+    for bound in get_args(UpperBound):
         bounds = zip(
-            expanded.log_prob_bounds(Y, tight), written_out.log_prob_bounds(Y, tight), strict=True
+            expanded.log_prob_bounds(Y, bound), written_out.log_prob_bounds(Y, bound), strict=True
         )
         for found, expected in bounds:
             torch.testing.assert_close(found, expected)
@@ -81,7 +83,7 @@ def test_mass_and_bounds_against_brute_force(num_subsets: int, n: int, scale: fl
         lower, upper = partition.log_prob_bounds(Y)
         assert lower.item() == pytest.approx(sizes[counts] + best, abs=1e-10)
         assert upper.item() == pytest.approx(sizes[counts] + log_orderings + highest, abs=1e-10)
-        same_lower, tight = partition.log_prob_bounds(Y, tight=True)
+        same_lower, tight = partition.log_prob_bounds(Y, bound="tight")
         assert same_lower == lower
         assert tight.item() == pytest.approx(sizes[counts] + log_orderings + best, abs=1e-10)
 
@@ -187,7 +189,7 @@ def test_a_large_partition_lies_between_its_bounds() -> None:
     )
     Y = partition.sample((20,))
     lower, upper = partition.log_prob_bounds(Y)
-    _, tight = partition.log_prob_bounds(Y, tight=True)
+    _, tight = partition.log_prob_bounds(Y, bound="tight")
     exact = partition.log_prob(Y)
     assert (lower < exact).all() and (exact < tight).all() and (tight < upper).all()
 

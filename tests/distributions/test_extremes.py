@@ -75,7 +75,7 @@ def test_log_prob_and_bounds(problem: Problem, dtype: torch.dtype) -> None:
     d = problem.build(log_omega, log_s)
     exact = d.log_prob(Y)
     lower, upper = d.log_prob_bounds(Y)
-    lower_again, tight = d.log_prob_bounds(Y, tight=True)
+    lower_again, tight = d.log_prob_bounds(Y, bound="tight")
     assert torch.equal(lower, lower_again)
     for value in (exact, lower, tight, upper, *d.log_prob_parts(Y)):
         assert value.isfinite()
@@ -89,7 +89,7 @@ def test_gradients_of_log_prob(problem: Problem, dtype: torch.dtype) -> None:
     leaves = [x.requires_grad_() for x in problem.tensors(dtype)]
     log_omega, log_s, Y = leaves
     d = problem.build(log_omega, log_s)
-    for value in (d.log_prob(Y), *d.log_prob_bounds(Y), *d.log_prob_bounds(Y, tight=True)):
+    for value in (d.log_prob(Y), *d.log_prob_bounds(Y), *d.log_prob_bounds(Y, bound="tight")):
         grads = torch.autograd.grad(
             value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
         )
@@ -259,7 +259,7 @@ def test_many_elements(n: int, spread: float) -> None:
     value = d.rsample((2,))
     assert d.support.check(value).all()
     log_prob = d.log_prob(value)
-    lower, upper = d.log_prob_bounds(value, tight=True)
+    lower, upper = d.log_prob_bounds(value, bound="tight")
     assert_at_most(lower, log_prob)
     assert_at_most(log_prob, upper)
     assert log_prob.isfinite().all()

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
 from pyro_drpm.distributions import hypergeometric
-from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.ops.sizes.fisher import fisher_tables
 from pyro_drpm.ops.sizes.tables import SizeTables
+from pyro_drpm.types import Gradient
 
 
 @pytest.fixture

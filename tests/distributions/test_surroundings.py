@@ -68,7 +68,7 @@ USES: dict[str, Use] = {
     "drpm-noiseless": lambda *p: drpm(*p).noiseless,
     "drpm-log_prob": lambda *p: drpm(*p).log_prob(VALUE),
     "drpm-log_prob-soft": lambda *p: drpm(*p, hard=False).log_prob(VALUE),
-    "drpm-bounds": lambda *p: torch.stack(drpm(*p).log_prob_bounds(VALUE, tight=True)),
+    "drpm-bounds": lambda *p: torch.stack(drpm(*p).log_prob_bounds(VALUE, bound="tight")),
     "sizes-rsample": lambda *p: sizes(*p).rsample(),
     "sizes-log_prob": lambda *p: sizes(*p).log_prob(VALUE.sum(-1)),
     "sizes-mean": lambda *p: sizes(*p).mean,

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.func import grad, hessian, jacrev, vmap
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.ops import noise
+from pyro_drpm.types import Gradient
 
 # Torch's own, for an operation that it maps one by one, and where it differentiates forwards.
 pytestmark = [
@@ -52,7 +52,7 @@ def of_matrix(matrix: Tensor) -> Tensor:
 
 def bounds(both: Tensor) -> Tensor:
     lower, upper = drpm(both).log_prob_bounds(Y)
-    return lower + 2 * upper + 3 * drpm(both).log_prob_bounds(Y, tight=True)[1]
+    return lower + 2 * upper + 3 * drpm(both).log_prob_bounds(Y, bound="tight")[1]
 
 
 MASSES: dict[str, Function] = {

@@ -4,7 +4,7 @@
 """Which sites ``TracePartition_ELBO`` weights, and how often it counts them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
@@ -44,7 +44,7 @@ def weighted(d: DRPM, Y: Tensor, bound: str, *, upper: bool, q: DRPM) -> Tensor:
     orderings = torch.zeros(())
     if bound != "exact":
         orderings = torch.lgamma(Y.sum(-1) + 1).sum(-1) * upper
-        assignment = d.log_prob_bounds(Y, tight=bound == "tight")[int(upper)] - sizes - orderings
+        assignment = d.log_prob_bounds(Y, cast(Any, bound))[int(upper)] - sizes - orderings
     counts = q.sizes.enumerate_support()
     mean = (q.sizes.log_prob(counts).exp() * d.sizes.log_prob(counts)).sum(0)
     return GAMMA * (mean + orderings) + DELTA * assignment

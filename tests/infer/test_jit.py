@@ -30,8 +30,8 @@ from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
 from pyro_drpm import DRPM
-from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import DRPMReparam
+from pyro_drpm.types import Gradient
 
 # Torch's own, from 2.13 on.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.trace. is deprecated")
@@ -108,7 +108,7 @@ def test_mean_field() -> None:
 
 OWN: dict[str, Callable[[DRPM], Tensor]] = {
     "draw": lambda d: (d.rsample() * torch.arange(15.0).view(3, 5)).sum(),
-    "bounds": lambda d: torch.stack(d.log_prob_bounds(d.rsample(), tight=True)).sum(),
+    "bounds": lambda d: torch.stack(d.log_prob_bounds(d.rsample(), bound="tight")).sum(),
     "noiseless": lambda d: d.noiseless.square().cumsum(-1).sum(),
     "sizes": lambda d: d.sizes.log_prob(d.sizes.rsample()),
     "ordering": lambda d: d.ordering.log_prob(d.ordering.sample()),

@@ -34,7 +34,7 @@ def enumerated(bound: str, q: DRPM, p: DRPM, gamma: float = 1.0, delta: float = 
     if bound == "exact":
         of_guide, of_model = q.log_prob_parts(Y), p.log_prob_parts(Y)
     else:
-        of_guide = q.upper_bound_parts(Y, tight=bound == "tight")
+        of_guide = q.upper_bound_parts(Y, bound="tight" if bound == "tight" else "lemma")
         of_model = p.lower_bound_parts(Y)
     terms = gamma * (of_guide[0] - of_model[0]) + delta * (of_guide[1] - of_model[1])
     return (q.log_prob(Y).exp() * terms).sum()

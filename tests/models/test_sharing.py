@@ -14,7 +14,7 @@ from pyro import poutine
 
 from models.vae.posteriors import Posterior, symmetric_divergence
 from models.vae.sharing import Method, shared_below
-from pyro_drpm.distributions.drpm import Gradient
+from pyro_drpm.types import Gradient
 from tests.models.view_pairs import (
     LEARNED_SCORES,
     B,

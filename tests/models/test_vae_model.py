@@ -23,8 +23,8 @@ from models.vae.networks import Decoder, Encoder
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average, Posterior, aggregate, symmetric_divergence
 from models.vae.sharing import Method
-from pyro_drpm.distributions.drpm import Gradient
 from pyro_drpm.infer import TracePartition_ELBO
+from pyro_drpm.types import Gradient
 from tests.models.view_pairs import (
     LEARNED_SCORES,
     B,

@@ -112,7 +112,7 @@ def test_draws_in_every_form(values: Tensor, form: Callable[[Tensor], Any]) -> N
         for draws in (given, LABELS)
     ]
     assert torch.equal(estimates[0].labels, estimates[1].labels)
-    assert credible_ball(LABELS[0], given).radius == credible_ball(LABELS[0], LABELS).radius
+    assert credible_ball(given, LABELS[0]).radius == credible_ball(LABELS, LABELS[0]).radius
     for name, quantity in invariants(LABELS).items():
         assert torch.equal(invariants(given)[name].float(), quantity)
     assert to_arviz({"Y": given}).posterior["Y_pairs"].shape == (1, 3, 4)
@@ -126,8 +126,8 @@ def test_one_partition_in_every_form(values: Tensor, form: Callable[[Tensor], An
     given = form(values[0])
     assert torch.equal(as_partition(given), LABELS[0])
     assert float(partition_loss(given, LABELS[0])) == 0
-    assert float(expected_loss(given, LABELS)) == float(expected_loss(LABELS[0], LABELS))
-    assert credible_ball(given, LABELS).radius == credible_ball(LABELS[0], LABELS).radius
+    assert float(expected_loss(LABELS, given)) == float(expected_loss(LABELS, LABELS[0]))
+    assert credible_ball(LABELS, given).radius == credible_ball(LABELS, LABELS[0]).radius
     assert torch.equal(relabel(LABELS, given), relabel(LABELS, LABELS[0]))
     plot_similarity(LABELS, given)
     assert len(plot_points(np.zeros((5, 2)), given).collections) == 3
@@ -197,11 +197,11 @@ def test_errors_quote_no_more_than_a_line() -> None:
 
 
 def test_one_partition_is_not_several() -> None:
-    for function in (credible_ball, lambda x, draws: relabel(draws, x)):
+    for function in (credible_ball, relabel):
         with pytest.raises(ValueError, match="one 1 in every column"):
             function(LABELS, LABELS)
         with pytest.raises(ValueError, match="labels of 5 items, but got 4"):
-            function(LABELS[0, :4], LABELS)
+            function(LABELS, LABELS[0, :4])
 
 
 @given(data=st.data(), n=st.integers(1, 10))

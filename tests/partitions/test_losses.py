@@ -86,7 +86,7 @@ def test_loss_of_all_pairs_of_partitions_of_five_items(loss: PairLoss, a: float)
 @pytest.mark.parametrize("n", range(1, 10))
 def test_expected_loss_of_all_partitions(n: int, loss: Loss, a: float) -> None:
     draws, partitions = some_draws(n, 6, 4, seed=n), enumerate_partitions(n)
-    result = expected_loss(partitions, draws, loss, a)
+    result = expected_loss(draws, partitions, loss, a)
     every = range(0, len(partitions), max(1, len(partitions) // 60))
     exact = [expected(draws.tolist(), partitions[k].tolist(), loss, a) for k in every]
     found = result[list(every)]
@@ -167,7 +167,7 @@ def test_too_many_items_to_enumerate(n: int) -> None:
     ],
 )
 def test_bad_draws(draws: Any, message: str) -> None:
-    for function in (as_draws, similarity_matrix, lambda d: expected_loss([0, 1], d)):
+    for function in (as_draws, similarity_matrix, lambda d: expected_loss(d, [0, 1])):
         with pytest.raises(ValueError, match=message):
             function(draws)
 
@@ -175,13 +175,13 @@ def test_bad_draws(draws: Any, message: str) -> None:
 def test_bad_arguments() -> None:
     draws = [[0, 1], [0, 0]]
     with pytest.raises(ValueError, match="labels of 2 items, but got 3"):
-        expected_loss([0, 1, 1], draws)
+        expected_loss(draws, [0, 1, 1])
     with pytest.raises(ValueError, match="one of binder, vi, vi_lb, but got 'rand'"):
-        expected_loss([0, 1], draws, "rand")  # type: ignore[arg-type]
+        expected_loss(draws, [0, 1], "rand")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one of binder, vi, but got 'vi_lb'"):
         partition_loss([0, 1], [0, 0], "vi_lb")  # type: ignore[arg-type]
     for a in (0.0, 2.0, -1.0):
         with pytest.raises(ValueError, match=f"between 0 and 2, but got {a}"):
-            expected_loss([0, 1], draws, a=a)
+            expected_loss(draws, [0, 1], a=a)
     with pytest.raises(ValueError, match="integers"):
         partition_loss([0.0, 1.0], [0, 1])

@@ -72,7 +72,7 @@ def test_sizes_and_their_intervals(ax: Axes) -> None:
 
 
 def test_sizes_by_rank() -> None:
-    falling = plot_sizes(torch.tensor([[4, 4, 1], [2, 7, 7]]), ordered=True)
+    falling = plot_sizes(torch.tensor([[4, 4, 1], [2, 7, 7]]), sort=True)
     assert ys(falling.lines[0]) == [2, 1]
 
 

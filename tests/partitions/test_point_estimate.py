@@ -34,9 +34,9 @@ def test_finds_the_best_of_all_partitions(n: int, noise: float, loss: Loss, a: f
     draws = noisy_draws(n, 30, 3, noise, seed=n)
     torch.manual_seed(0)
     estimate = point_estimate(draws, loss, a)
-    best = expected_loss(enumerate_partitions(n), draws, loss, a).min()
+    best = expected_loss(draws, enumerate_partitions(n), loss, a).min()
     assert estimate.expected_loss == pytest.approx(float(best), abs=1e-9)
-    found = expected_loss(estimate.labels, draws, loss, a)
+    found = expected_loss(draws, estimate.labels, loss, a)
     assert estimate.expected_loss == pytest.approx(float(found), abs=1e-12)
 
 
@@ -49,7 +49,7 @@ def test_best_of_the_partitions_into_few_subsets(loss: Loss, limit: int) -> None
     allowed = enumerate_partitions(7)
     allowed = allowed[allowed.amax(-1) < limit]
     assert estimate.labels.max() < limit
-    best = float(expected_loss(allowed, draws, loss).min())
+    best = float(expected_loss(draws, allowed, loss).min())
     assert estimate.expected_loss == pytest.approx(best, abs=1e-9)
 
 
@@ -59,7 +59,7 @@ def test_at_least_as_good_as_the_best_draw(loss: Loss) -> None:
     draws = DRPM(torch.ones(5), torch.linspace(0, 8, 40).exp()).sample((100,))
     estimate = point_estimate(draws, loss)
     labels = draws.argmax(-2)
-    assert estimate.expected_loss <= float(expected_loss(labels, draws, loss).min()) + 1e-12
+    assert estimate.expected_loss <= float(expected_loss(draws, labels, loss).min()) + 1e-12
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -36,7 +36,7 @@ def some_draws(number: int, n: int, num_labels: int) -> Tensor:
 def test_ball_holds_its_share_and_no_smaller_one_does(level: float, loss: PairLoss) -> None:
     draws = some_draws(60, 6, 3)
     center = draws[0]
-    ball = credible_ball(center, draws, level, loss)
+    ball = credible_ball(draws, center, level, loss)
     distances = partition_loss(draws, center, loss)
     inside = distances <= ball.radius + 1e-9
     assert ball.mass == pytest.approx(inside.double().mean().item()) and ball.mass >= level
@@ -93,7 +93,7 @@ def test_balls_of_all_levels_that_are_whole_draws(num_draws: int, loss: PairLoss
     """A third of the draws is held by a third of them, whatever floats make of that."""
     draws = some_draws(num_draws, 5, 3)
     for num_inside in range(1, num_draws + 1):
-        ball = credible_ball(draws[0], draws, num_inside / num_draws, loss)
+        ball = credible_ball(draws, draws[0], num_inside / num_draws, loss)
         radius, mass = ball_by_counting(draws[0].tolist(), draws.tolist(), num_inside, loss)
         assert ball.radius == pytest.approx(radius, abs=1e-8) and ball.mass == mass
 
@@ -113,7 +113,7 @@ def test_ties_of_the_level_are_exact(level: float, num_draws: int, num_inside: i
     """Draw k has k items of 2 D apart, so that the radius tells how many draws are inside."""
     n = 2 * num_draws
     draws = (torch.arange(n) < torch.arange(num_draws).unsqueeze(-1)).long()
-    ball = credible_ball([0] * n, draws, level, "binder")
+    ball = credible_ball(draws, [0] * n, level, "binder")
     k = num_inside - 1
     assert ball.radius == pytest.approx(2 * k * (n - k) / n**2)
     assert ball.mass == num_inside / num_draws
@@ -121,7 +121,7 @@ def test_ties_of_the_level_are_exact(level: float, num_draws: int, num_inside: i
 
 def test_a_partition_is_listed_once_under_any_names() -> None:
     draws = [[0, 0, 1, 1], [1, 1, 0, 0], [7, 7, -2, -2], [0, 1, 1, 1], [5, 3, 3, 3]]
-    ball = credible_ball([0, 0, 0, 0], draws, 1.0)
+    ball = credible_ball(draws, [0, 0, 0, 0], 1.0)
     assert ball.horizontal.tolist() == [[0, 0, 1, 1]]
     assert ball.upper_vertical.tolist() == ball.lower_vertical.tolist() == [[0, 0, 1, 1]]
 
@@ -132,14 +132,14 @@ def test_partitions_of_one_distance_are_all_listed() -> None:
     draws = [[k for k, size in enumerate(sizes) for _ in range(size)] for sizes in orders]
     center = [0] * 26
     assert len(partition_loss(draws, center).unique()) > 1
-    ball = credible_ball(center, draws, 0.01)
+    ball = credible_ball(draws, center, 0.01)
     assert len(ball.horizontal) == len(orders) and ball.mass == 1
 
 
 @pytest.mark.parametrize("level", [0.0, 1.1, -0.5])
 def test_bad_level(level: float) -> None:
     with pytest.raises(ValueError, match=f"a level in .* but got {level}"):
-        credible_ball([0, 1], [[0, 1]], level)
+        credible_ball([[0, 1]], [0, 1], level)
 
 
 def test_size_distribution_counts_draws() -> None:
@@ -154,8 +154,8 @@ def test_size_distribution_counts_draws() -> None:
 
 def test_sizes_without_names_fall() -> None:
     draws = torch.tensor([[7, 7, 2, 9], [1, 1, 1, 1]])
-    assert subset_sizes_of(draws, ordered=True).tolist() == [[2, 1, 1], [4, 0, 0]]
-    result = size_distribution(draws, ordered=True)
+    assert subset_sizes_of(draws, sort=True).tolist() == [[2, 1, 1], [4, 0, 0]]
+    result = size_distribution(draws, sort=True)
     assert result[0].tolist() == [0, 0, 0.5, 0, 0.5] and result[2].tolist() == [0.5, 0.5, 0, 0, 0]
 
 

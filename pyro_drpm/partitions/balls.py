@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_partition, canonical
-from pyro_drpm.partitions.losses import PairLoss, check_loss, partition_loss
+from pyro_drpm.partitions.labels import as_draws, as_partition, canonical
+from pyro_drpm.partitions.losses import check_loss, partition_loss
 from pyro_drpm.partitions.rows import count_subsets
+from pyro_drpm.types import PairLoss, Partitions
 
 __all__ = ["CredibleBall", "credible_ball"]
 
@@ -44,7 +45,7 @@ class CredibleBall(NamedTuple):
 
 
 def credible_ball(
-    estimate: Partitions, draws: Partitions, level: float = 0.95, loss: PairLoss = "vi"
+    draws: Partitions, estimate: Partitions, level: float = 0.95, loss: PairLoss = "vi"
 ) -> CredibleBall:
     """The smallest ball around an estimate that holds a share of the draws.
 
@@ -52,8 +53,8 @@ def credible_ball(
     subsets, and towards more.
 
     Args:
-        estimate: Labels, shape ``(n,)``, or a one-hot matrix ``(K, n)``.
         draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
+        estimate: Labels, shape ``(n,)``, or a one-hot matrix ``(K, n)``.
         level: Share of the draws, in (0, 1].
         loss: The metric, ``"binder"`` or ``"vi"``.
 
@@ -67,7 +68,7 @@ def credible_ball(
 
     Example:
         >>> draws = [[0, 0, 1, 1]] * 8 + [[0, 0, 0, 0], [0, 1, 2, 3]]
-        >>> ball = credible_ball([0, 0, 1, 1], draws, level=0.9)
+        >>> ball = credible_ball(draws, [0, 0, 1, 1], level=0.9)
         >>> ball.radius, round(ball.mass, 2)
         (1.0, 1.0)
         >>> ball.upper_vertical.tolist(), ball.lower_vertical.tolist()

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.optional import require
-from pyro_drpm.partitions.labels import Partitions, as_draws, as_partition, canonical
+from pyro_drpm.partitions.labels import as_draws, as_partition, canonical
 from pyro_drpm.partitions.rows import count_subsets, number_rows
+from pyro_drpm.types import Partitions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

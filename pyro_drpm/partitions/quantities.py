@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from pyro_drpm.partitions.labels import Partitions, as_labels, as_tensor, canonical
+from pyro_drpm.partitions.labels import as_labels, as_tensor, canonical
 from pyro_drpm.partitions.rows import count_subsets, subset_sizes
+from pyro_drpm.types import Partitions
 
 __all__ = ["invariants"]
 

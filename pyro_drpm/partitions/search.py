@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_drpm.partitions.labels import Partitions, as_draws, canonical
+from pyro_drpm.partitions.labels import as_draws, canonical
 from pyro_drpm.partitions.losses import (
     Loss,
     PairLoss,
@@ -39,6 +39,7 @@ from pyro_drpm.partitions.losses import (
 )
 from pyro_drpm.partitions.rows import count_subsets, number_rows
 from pyro_drpm.partitions.similarity import similarity_matrix
+from pyro_drpm.types import Partitions
 
 __all__ = ["PointEstimate", "point_estimate"]
 
@@ -106,7 +107,7 @@ def point_estimate(
     for _ in tqdm(range(max_sweeps), "sweeps", disable=not progress):
         if not search.sweep():
             break
-    losses = expected_loss(search.labels, drawn, loss, a)
+    losses = expected_loss(drawn, search.labels, loss, a)
     best = int(losses.argmin())
     return PointEstimate(canonical(search.labels[best]), float(losses[best]))
 
