@@ -5,40 +5,30 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_drpm.distributions.arguments import check_match, checked_temperature, log_weights
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
+from pyro_drpm.distributions.drawn_partition import DrawnPartition
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.size_distribution import SizeDistribution
-from pyro_drpm.distributions.straight_through import StraightThroughDistribution
-from pyro_drpm.ops.assignment.changes import Changes
-from pyro_drpm.ops.assignment.drawn_partition import by_element, drawn_partition
-from pyro_drpm.ops.assignment.exchanges import exchange_flow
-from pyro_drpm.ops.assignment.mode import most_probable_boundaries
-from pyro_drpm.ops.assignment.ordering_changes import best_ordering_changes
+from pyro_drpm.ops.assignment.mode import most_probable_partition
 from pyro_drpm.ops.assignment.orderings import (
     log_best_ordering_probability,
     log_ordering_probability,
 )
 from pyro_drpm.ops.assignment.probability import log_assignment_probability
-from pyro_drpm.ops.assignment.probability_changes import assignment_probability_changes
-from pyro_drpm.ops.assignment.ranks import Ranks
-from pyro_drpm.ops.labels import unsort
-from pyro_drpm.ops.noise import gumbel
-from pyro_drpm.ops.relaxation.partitions import relaxed_partition, straight_through_partition
+from pyro_drpm.ops.labels import all_partitions
 from pyro_drpm.types import Gradient, UpperBound
 
-__all__ = ["DRPM", "Draw"]
+__all__ = ["DRPM"]
 
 _MAX_ENUMERATED = 1 << 16
 _MAX_FOR_MODE = 128
@@ -46,20 +36,7 @@ _MAX_FOR_MODE = 128
 _OF_SIZES = ("omega", "log_omega", "capacities", "sizes")
 
 
-class Draw(NamedTuple):
-    """A sample of a :class:`DRPM`, and what it was drawn from.
-
-    Attributes:
-        value: The partition matrix with gradients, as :meth:`DRPM.rsample` gives it.
-        ranks: Its sizes and its elements in the order of their perturbed scores; none for a
-            relaxed partition.
-    """
-
-    value: Tensor
-    ranks: Ranks | None
-
-
-class DRPM(StraightThroughDistribution):
+class DRPM(DrawnPartition):
     r"""Differentiable random partition of ``n`` elements into at most ``K`` subsets.
 
     A sample is a matrix ``Y`` of shape ``(K, n)`` whose columns are one-hot: ``Y[k, i]`` is 1 where
@@ -314,71 +291,6 @@ class DRPM(StraightThroughDistribution):
         )
         return self._full(size_part), self._full(best)
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Partitions with gradients, shape ``(*sample, *batch, K, n)``."""
-        return self.draw(sample_shape).value
-
-    def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
-        """The same, and what :meth:`flow` needs to know of the draw."""
-        if self.hard and self.gradient == "flow":
-            ranks = self._draw_ranks(sample_shape)
-            return Draw(self._value(ranks), ranks)
-        shape = torch.Size(sample_shape) + self.batch_shape
-        size_noise, ordering_noise = self._noise(shape)
-        counts, scores = self._perturbed(size_noise, ordering_noise)
-        value = self._relaxed(counts, size_noise, scores)
-        return Draw(value, Ranks.of(counts, scores.detach()) if self.hard else None)
-
-    def assignment_changes(self, ranks: Ranks) -> Changes:
-        """By how much ``log p(Y | n_1, ..., n_K)`` differs between a draw and its neighbors.
-
-        Args:
-            ranks: Those of a draw, which may be of another distribution.
-        """
-        return assignment_probability_changes(self._ordering.log_s, ranks)
-
-    def ordering_changes(self, ranks: Ranks) -> Changes:
-        """By how much ``log p(pi_Y)``, see :meth:`lower_bound_parts`, differs likewise."""
-        return best_ordering_changes(self._ordering.log_s, ranks)
-
-    def _value(self, ranks: Ranks) -> Tensor:
-        """The partition of a draw, with gradients for sizes and scores."""
-        log_s = self._ordering.log_s.expand(ranks.element.shape)
-        sizes, counts = self._sizes, ranks.counts
-        if sizes.moves_by_one or not torch.is_grad_enabled():
-            return drawn_partition(log_s, sizes.boundary_moves(counts), ranks)
-        moves = by_element(sizes.indicator_moves(counts), ranks)
-        none = moves.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
-        return drawn_partition(log_s, none, ranks) + moves.to(log_s.dtype)
-
-    def flow(self, ranks: Ranks, changes: Changes, value: Tensor) -> Tensor:
-        """Zeros, with the gradient of the mean of a function of the partition.
-
-        The gradient, for weights and scores, has no bias, whatever the function: it takes its
-        differences between a draw and the neighbors that probability flows to.
-
-        Args:
-            ranks: Those of a draw from this distribution.
-            changes: By how much the function differs between the draw and its neighbors.
-            value: The function at the draw, shape ``(*sample, *batch)``, which laws of the sizes
-                that do not move by one element need.
-
-        Returns:
-            Shape ``(*sample, *batch)``.
-        """
-        ranks = ranks.expand(changes.up.shape[:-1])
-        moves = self._sizes.flow(ranks.counts, changes.moves, value)
-        log_s = self._ordering.log_s
-        ranked = log_s.detach().double().expand(ranks.element.shape).gather(-1, ranks.element)
-        slope = unsort(exchange_flow(changes.up, changes.down, ranks, ranked), ranks.element)
-        return moves + (slope * (log_s - log_s.detach())).sum(-1)
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
-        with torch.no_grad():
-            # Detached, for torch.jit.trace records no torch.no_grad().
-            return self._value(self._draw_ranks(sample_shape)).detach()
-
     @property
     def mode(self) -> Tensor:
         """The most probable partition, shape ``(*batch, K, n)``, without gradients.
@@ -394,67 +306,10 @@ class DRPM(StraightThroughDistribution):
                 f"probable partition, but got n={n}. The partition without noise, noiseless, has "
                 "the most probable sizes one after the other and the elements by their scores."
             )
-        log_s, order = self._ordering.log_s.detach().sort(dim=-1, descending=True, stable=True)
-        table = self._sizes.log_potential_table().detach()
-        counts = most_probable_boundaries(log_s, table, self._sizes.empty_last)
-        shape = self.batch_shape + self.event_shape[1:]
-        subset = Ranks.of(counts, log_s.expand(*counts.shape[:-1], -1)).subset.expand(shape)
-        labels = torch.zeros_like(subset).scatter(-1, order.expand(shape), subset)
-        return F.one_hot(labels, self.event_shape[0]).mT.to(log_s.dtype)
-
-    @property
-    def noiseless(self) -> Tensor:
-        """The partition without noise, with gradients, shape ``(*batch, K, n)``.
-
-        Each size is the most probable one given the earlier sizes and the ordering falls with the
-        scores. This is the deterministic partition of the paper's section 5.3; it need not be the
-        most probable of all partitions, which is :attr:`mode`.
-        """
-        return self.partition(None, None)
-
-    @property
-    def noise_shapes(self) -> tuple[torch.Size, torch.Size]:
-        """Shapes ``(K - 1, w)`` and ``(n,)`` of the Gumbel noise behind one partition."""
-        return self._sizes.noise_shape, self.event_shape[1:]
-
-    def partition(self, size_noise: Tensor | None, ordering_noise: Tensor | None) -> Tensor:
-        """The partition as a function of standard Gumbel noise, with the relaxation's gradients.
-
-        Args:
-            size_noise: Shape ``(*sample, *batch, K - 1, w)``, see :attr:`noise_shapes`; none
-                gives the mode of each size.
-            ordering_noise: Shape ``(*sample, *batch, n)``; none gives the order of the scores.
-
-        Returns:
-            Shape ``(*sample, *batch, K, n)``, with gradients for weights, scores and noise.
-        """
-        counts, scores = self._perturbed(size_noise, ordering_noise)
-        return self._relaxed(counts, size_noise, scores)
-
-    def _perturbed(
-        self, size_noise: Tensor | None, ordering_noise: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Counts and scores behind :meth:`partition`."""
-        shape, scores = self.batch_shape, self._ordering.log_s.double()
-        if size_noise is not None:
-            shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
-        if ordering_noise is not None:
-            shape = torch.broadcast_shapes(shape, ordering_noise.shape[:-1])
-            scores = scores + ordering_noise
-        return self._sizes.perturbed_counts(size_noise, shape), scores.expand(*shape, -1)
-
-    def _relaxed(self, counts: Tensor, size_noise: Tensor | None, scores: Tensor) -> Tensor:
-        dtype = self._ordering.log_s.dtype
-        soft = self._sizes.relaxed_boundaries(counts, size_noise, self.temperature).to(dtype)
-        if self.hard:
-            return straight_through_partition(counts, soft, scores, self.temperature)
-        return relaxed_partition(soft, scores, self.temperature)
-
-    def _draw_ranks(self, sample_shape: Sequence[int]) -> Ranks:
-        shape = torch.Size(sample_shape) + self.batch_shape
-        log_s = self._ordering.log_s.detach().double()
-        scores = log_s + gumbel(shape + self.event_shape[1:], log_s.device)
-        return Ranks.of(self.sizes.sample_counts(sample_shape), scores)
+        Y = most_probable_partition(
+            self._ordering.log_s, self._sizes.log_potential_table(), self._sizes.empty_last
+        )
+        return Y.to(self._ordering.log_s.dtype).expand(self.batch_shape + self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.
@@ -473,17 +328,11 @@ class DRPM(StraightThroughDistribution):
                 "pyro.poutine.reparam and pyro_drpm.infer.DRPMReparam; for SVI draw the partition "
                 "from a DRPM in the guide instead."
             )
-        log_s = self._ordering.log_s
-        subsets = list(itertools.product(range(num_subsets), repeat=n))
-        one_hot = F.one_hot(torch.tensor(subsets, device=log_s.device), num_subsets)
-        values = one_hot.mT.to(log_s.dtype)
+        values = all_partitions(num_subsets, n, self._ordering.log_s.device).to(
+            self._ordering.log_s.dtype
+        )
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
         return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
-
-    def _noise(self, shape: torch.Size) -> tuple[Tensor | None, Tensor]:
-        device = self._ordering.log_s.device
-        sizes, ordering = self.noise_shapes
-        return gumbel(shape + sizes, device), gumbel(shape + ordering, device)
 
     def _full(self, log_prob: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)

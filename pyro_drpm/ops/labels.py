@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["subset_of_each", "unsort"]
@@ -37,3 +40,9 @@ def unsort(values: Tensor, order: Tensor) -> Tensor:
     if values.dim() > order.dim():
         order = order.unsqueeze(-2)
     return values.scatter(-1, order.expand_as(values), values)
+
+
+def all_partitions(num_subsets: int, n: int, device: torch.device) -> Tensor:
+    """Matrices of all partitions, shape ``(K ** n, K, n)``; the last element changes fastest."""
+    subsets = list(itertools.product(range(num_subsets), repeat=n))
+    return F.one_hot(torch.tensor(subsets, device=device), num_subsets).mT

@@ -17,25 +17,36 @@ all behind them. Dynamic programming finds the best, with :math:`O(n^2)` integra
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.assignment.probability import log_assignment_probability
 
-__all__ = ["most_probable_boundaries"]
+__all__ = ["most_probable_partition"]
 
 
 @torch.no_grad()
-def most_probable_boundaries(log_s: Tensor, log_potential: Tensor, empty_last: bool) -> Tensor:
-    """Sizes of the most probable partition.
+def most_probable_partition(log_s: Tensor, log_potential: Tensor, empty_last: bool) -> Tensor:
+    """The partition with the largest mass.
 
     Args:
-        log_s: Log-scores in falling order, shape ``(*batch, n)``.
+        log_s: Log-scores, shape ``(*batch, n)``.
         log_potential: ``log f_k`` of counts from 0 to ``n``, shape ``(*batch, K, n + 1)``.
         empty_last: Whether subsets are empty if and only if nothing is left over for them.
 
     Returns:
-        Integers, shape ``(*batch, K)``.
+        Integers 0 and 1, shape ``(*batch, K, n)``.
     """
+    ordered, order = log_s.detach().sort(dim=-1, descending=True, stable=True)
+    counts = _sizes(ordered, log_potential.detach(), empty_last)
+    rank = torch.arange(log_s.shape[-1], device=log_s.device)
+    subset = (rank.unsqueeze(-1) >= counts.cumsum(-1).unsqueeze(-2)).sum(-1)
+    labels = torch.zeros_like(subset).scatter(-1, order.expand_as(subset), subset)
+    return F.one_hot(labels, counts.shape[-1]).mT
+
+
+def _sizes(log_s: Tensor, log_potential: Tensor, empty_last: bool) -> Tensor:
+    """Sizes of the most probable partition, for scores in falling order."""
     n = log_s.shape[-1]
     places = torch.arange(n + 1, device=log_s.device)
     counts = places - places.unsqueeze(-1)  # from a boundary to the next one
