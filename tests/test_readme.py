@@ -27,8 +27,15 @@ def test_example_runs_as_shown_and_finds_the_partition() -> None:
     pyro.clear_param_store()
 
 
+def test_fixed_sizes_are_those_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(EXAMPLES[1], {})
+    (shown,) = re.findall(r"print\(teams.*\)  # (.*)", EXAMPLES[1])
+    of_teams, of_restaurant = capsys.readouterr().out.splitlines()
+    assert of_teams == shown
+    assert sum(map(float, re.findall(r"\d+\.", of_restaurant))) == 9
+
+
 def test_summaries_print_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    _, example = EXAMPLES
-    exec(example, {})
-    (shown,) = re.findall(r"print\(estimate.labels\)  # (.*)", example)
+    exec(EXAMPLES[2], {})
+    (shown,) = re.findall(r"print\(estimate.labels\)  # (.*)", EXAMPLES[2])
     assert capsys.readouterr().out.splitlines()[0] == shown
