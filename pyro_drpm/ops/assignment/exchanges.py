@@ -3,16 +3,18 @@
 
 r"""Gradients for the scores of a drawn ordering: exchanges of elements across boundaries.
 
-An element of log-score :math:`a_i` with Gumbel-perturbed score :math:`z_i` changes its subset only
-where :math:`z_i` passes a boundary: upwards past :math:`z_+`, the lowest of the preceding non-empty
-subset, or downwards past :math:`z_-`, the highest of the following one; it then changes places with
-that element. Given all other perturbed scores, :math:`z_i` lies where it was drawn with probability
-:math:`F(z_+ - a_i) - F(z_- - a_i)`, :math:`F` the standard Gumbel distribution function with
-density :math:`\varphi`, and an infinitesimal change of :math:`a_i` lets probability flow across the
-boundaries at the rates :math:`\varphi(z_\pm - a_i)`, :math:`Y_\pm` the partitions after the
-exchanges.
+Element :math:`i` has the log-score :math:`a_i` and the perturbed score :math:`z_i`, which is
+:math:`a_i` plus Gumbel noise. It changes its subset only where :math:`z_i` passes a boundary:
+upwards past :math:`z_+`, the lowest score of the preceding subset that is not empty, or downwards
+past :math:`z_-`, the highest of the following one. Then it changes places with the element that has
+this score, and :math:`Y` becomes :math:`Y_+` or :math:`Y_-`. Let :math:`F` be the standard Gumbel
+distribution function and :math:`\varphi` its density. Given all other perturbed scores, :math:`z_i`
+stays between both boundaries with probability :math:`F(z_+ - a_i) - F(z_- - a_i)`. When
+:math:`a_i` grows, probability flows across the boundaries at the rates
+:math:`\varphi(z_\pm - a_i)`.
 
-A gradient that sees nothing but :math:`\nabla f` takes half of each flow on either side,
+A backward pass through a draw knows :math:`\nabla f(Y)` and not :math:`f`. It counts half of each
+flow at :math:`Y`, and leaves the other half to draws on the other side of the boundary:
 
 .. math::
     \frac{\partial}{\partial a_i} E f(Y) = E \,
@@ -20,16 +22,14 @@ A gradient that sees nothing but :math:`\nabla f` takes half of each flow on eit
           + \varphi(z_+ - a_i) \, \nabla f(Y) \cdot (Y_+ - Y)}
          {2 \, [F(z_+ - a_i) - F(z_- - a_i)]} .
 
-Differences of a quadratic function are its gradient at the middle times the step, so that this
-holds exactly for quadratic :math:`f`; it is the counterpart of
-:mod:`pyro_drpm.ops.sizes.boundary_moves` for the ordering. No temperature enters, and the work
-after sorting is linear. Where a subset of one element lies between two others the weights
-:math:`\varphi / 2 [F - F]` are as large as the inverse distance of these, whose square has no mean.
-So they are bounded by 100, which leaves out gaps below about 1/200, a share of the gradient of that
-order.
+The difference of a quadratic function is the mean of its gradients at both ends times the step, so
+that this holds exactly for quadratic :math:`f`. No temperature enters, and the work after sorting
+is linear. Where a subset has one element, both boundaries may be as near to each other as one
+likes: the weight is the inverse of their distance, which has no variance. So weights are bounded
+by 100. That leaves out gaps below about 1/200, and a share of the gradient of that order.
 
-Where the differences themselves are known it holds for any function, and the two sides may share
-a flow as they like. In proportion to their probabilities,
+Where the differences :math:`f(Y_\pm) - f(Y)` are known, the gradient is exact for any function, and
+a flow may be divided between its two sides in any proportion. In that of their probabilities it is
 
 .. math::
     \frac{\partial}{\partial a_i} E f(Y) = E \Big[

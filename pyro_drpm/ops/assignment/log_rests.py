@@ -28,10 +28,10 @@ from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["log_rests"]
 
-# exp() of more than this would overflow in float32 gradients: what elements above the rest that
-# they are no part of would add to it counts up to there.
+# The gradient for an entry of Y is s_i / R_k also where element i is not in the rest. If its score
+# is far above the rest, this would overflow in float32; so log(s_i / R_k) is cut off here.
 _MAX_LOG = 80.0
-# Instead of the logarithm of an empty rest, which has no gradient; greater than any other.
+# Stands for log R_k of an empty rest. It is larger than any other, so that exp(x - _NONE) is 0.
 _NONE = 1e300
 
 
@@ -85,7 +85,7 @@ class _OfSubsets(torch.autograd.Function):
         log_s, Y, subset, result = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
             return *differentiable_gradients(_of_matrix, (log_s, Y), grads[0]), None
-        # From here on, subset l comes at place l - 1, and the first has no part in anything.
+        # In these tensors subset l is at place l - 1. The first subset is in no rest.
         log_rest = torch.where(result.isfinite(), result, _NONE).cummin(-1).values
         ratio = (log_rest.unsqueeze(-1) - log_rest.unsqueeze(-2)).exp().tril()
         c = (ratio @ grads[0].unsqueeze(-1)).squeeze(-1)

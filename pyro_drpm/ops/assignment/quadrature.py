@@ -36,16 +36,18 @@ class Quadrature(NamedTuple):
     drop: float
 
 
-# Nodes lie between bounds on the edges, near a mode that need not be the exact one. So many steps
-# towards either, for up to _MANY elements and for more, whose sum falls more steeply.
+# Iterations towards the edges, the mode and a corner. None has to be exact: the rule is accurate
+# for any interval that holds enough of the integrand. Where there are two numbers, the second is
+# for more than _MANY elements, whose integrand is steeper.
 _EDGE_STEPS = 2
 _MANY = 500
 _PEAK_STEPS = 4, 6
 _CORNER_STEPS = 1, 3
-# The distances of the nodes at both ends have the ratio of the distances of both ends from the
-# mode to this power, or that of the lengths over which the integrand falls at both ends where that
-# is less: the left one counts as so much longer as less of this share of the drop is left there.
-# Chosen on the settings that docs/mathematics.md lists.
+# Nodes at the left end are farther apart than at the right end, by the ratio of the two edges'
+# distances from the mode to the power _STRETCH. At a corner they are closer: there the ratio is
+# that of the lengths over which the integrand falls at both ends. The corner counts the less, the
+# more of the share _CORNER_SHARE of the drop has happened before it. Both numbers were chosen on
+# the settings that docs/mathematics.md lists.
 _STRETCH = 0.9
 _CORNER_SHARE = 0.7
 _LEAST_STRETCH = 1e-3
@@ -173,8 +175,9 @@ def _step(rung: Tensor, slope: Tensor, needed: Tensor) -> Tensor:
 def log_peak_of(members: Members, log_rest: Tensor) -> Tensor:
     """Root of ``log(1 + sum_i y_i x_i / (e^{x_i} - 1)) - u`` at ``x_i = s_i e^u / R``.
 
-    It falls from above to below zero on ``[0, log(1 + sum_i y_i)]``; found by the Illinois variant
-    of the false position.
+    It is positive at ``u = 0``, negative at ``u = log(1 + sum_i y_i)``, and falls in between. The
+    Illinois method finds the root: false position, but an end of the bracket that stays twice in a
+    row has its residual halved, so that the next step passes the root.
     """
 
     def residual(u: Tensor) -> Tensor:
@@ -190,7 +193,7 @@ def log_peak_of(members: Members, log_rest: Tensor) -> Tensor:
         at_u = residual(u)
         is_low = at_u > 0
         low, high = torch.where(is_low, u, low), torch.where(is_low, high, u)
-        # An end that stays twice running counts half, or it would stay for good.
+        # Halve the residual of an end that has stayed twice in a row.
         at_low, at_high = (
             torch.where(is_low, at_u, torch.where(was_high, at_low / 2, at_low)),
             torch.where(is_low, torch.where(was_low, at_high / 2, at_high), at_u),

@@ -42,7 +42,7 @@ __all__ = ["boundary_flow", "boundary_moves"]
 
 
 def boundary_moves(law: SizeTables, counts: Tensor) -> Tensor:
-    """Zeros that carry the gradients ``u`` and ``d`` of the module's formula at drawn counts.
+    """Zeros with the gradients ``u`` and ``d`` of the module's formula at drawn counts.
 
     Args:
         law: Tables of the size distribution, which the gradients go to.
@@ -98,7 +98,7 @@ class _BoundaryFlow(torch.autograd.Function):
         law, counts, changes = _saved(ctx)
         found = _Drawn.of(law, counts)
         own = _joint_changes(changes, found.follow) * grads[0].unsqueeze(-1)
-        # An upward move adds what the function changes by, one that comes from below takes it off.
+        # The formula's d multiplies f(x) - f(x - 1), which is minus the change of a downward move.
         up, down = (x.sum_to_size(counts.shape[:-1] + x.shape[-1:]) for x in (own[0], -own[1]))
         return None, None, *found.gradients(up, down)
 
@@ -126,8 +126,9 @@ def _saved(ctx: Any) -> tuple[Any, ...]:
 def _joint_changes(changes: Tensor, follow: Tensor) -> Tensor:
     """Expected change when each boundary moves and others follow, ``(2, *batch, K - 1)``.
 
-    The boundaries behind the subset between two of them follow or do not: then that subset loses
-    one end alone.
+    If boundary ``j`` moves, boundary ``j + 1`` follows with its probability in ``follow``, then
+    ``j + 2``, and so on. A subset between two boundaries that move changes at both ends; the subset
+    behind the last boundary that moves changes at one end.
     """
     alone, end, both = (changes[:, i] for i in range(3))
     passed_on = end[..., -1]  # of the last subset, which has no boundary behind it
@@ -197,7 +198,8 @@ class _Drawn(NamedTuple):
         mass = law.mass[..., :-1, :]
         above = (torch.arange(mass.shape[-1], device=mass.device) > place).to(mass)
         later, places = law.later(slice(-1), remaining, margin=1)
-        # Of what is left over with the boundary before it a place lower, as drawn, a place higher.
+        # With the boundary before it moved down by one, as drawn, and moved up by one: then one
+        # element more, as many, or one fewer are left over.
         joints = [mass * later[..., shift : shift + mass.shape[-1]] for shift in range(3)]
         lower, drawn, higher = (_Shares.of(joint, above, place) for joint in joints)
         follow_up = (higher.reach - drawn.above) / drawn.here
@@ -211,7 +213,7 @@ class _Drawn(NamedTuple):
         up, down = (flow / (2 * shares.here * shares.total) for flow in (up, down))
         everywhere = up * shares.above + down * shares.reach
         grad_joint = self.above * (up + down).unsqueeze(-1) - everywhere.unsqueeze(-1)
-        # What reaches a count includes the drawn one.
+        # P(n_k >= x) includes the drawn count x, P(n_k >= x + 1) does not.
         grad_joint = grad_joint.scatter_add(-1, self.place, down.unsqueeze(-1))
         grad_later = torch.zeros_like(self.later).scatter_add(
             -1, self.places[..., 1:-1], grad_joint * law.mass[..., :-1, :]
@@ -249,7 +251,7 @@ class _Shares(NamedTuple):
 
 
 def _own_gradients(grad: Tensor, follow: Tensor) -> Tensor:
-    """What reaches the fractions in the formula: theirs and what later boundaries pass back."""
+    """Gradients of the fractions in the formula, by its recursion read backwards."""
     *earlier, last = grad.unbind(-1)
     gradients = [last]
     for own, passed_on in zip(earlier[::-1], follow.unbind(-1)[:0:-1], strict=True):

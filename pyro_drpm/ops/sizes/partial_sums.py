@@ -13,9 +13,9 @@ a gradient ``G`` of :math:`R_k` is passed on as the correlation
     \sum_{j, l} G(j) \, (j - l) \, m_k(j - l) \, R_{k+1}(l)
     = \sum_j j \, G(j) \, R_k(j) - \sum_l l \, H(l) \, R_{k+1}(l) .
 
-The laws are convolved directly, so that small probabilities are as accurate as large ones.
-Gradients that are of one size may go through a Fourier transform. Those of logarithms are not:
-they are the larger the smaller a probability is, and what they add up to is theirs times it.
+The laws are convolved directly: small probabilities are then as accurate as large ones. Gradients
+may go through a Fourier transform, whose round-off is relative to the largest entry, if they are
+all of one size. The gradients of log-probabilities are not: they grow as ``1 / p``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def partial_sums(mass: Tensor, offset: int) -> Tensor:
 
     Args:
         mass: Windows of the laws of ``B_k``, shape ``(*batch, K, w)``.
-        offset: What the edge of a result's window exceeds the sum of both its operands' by.
+        offset: Where the window of a convolution starts, minus the sum of the starts of its two
+            operands' windows.
 
     Returns:
         Shape ``(*batch, K, w)``; row 0 is empty. Not differentiated.
@@ -98,12 +99,12 @@ class _Laws(torch.autograd.Function):
         num_counts, width = mass.shape[-2:]
         received = list(grads[1].unbind(-2))
         passed_on = [torch.zeros_like(received[0])] * num_counts
-        # The first count is in no sum, and the last one is its own.
+        # R_1 is not among the tables, and R_K is the law of the last count itself.
         for k, passed in enumerate(_correlations(mass[..., 1:-1, :], ctx), start=1):
             passed_on[k] = passed(received[k])
             received[k + 1] = received[k + 1] + passed_on[k]
         place = torch.arange(width, device=mass.device).to(mass)
-        # The law of the last count is that of the sum of it and none.
+        # R_K has the window of the last count, which no offset has shifted.
         is_sum = torch.arange(num_counts, device=mass.device) < num_counts - 1
         start = (mass_start + ctx.offset * is_sum).unsqueeze(-1)
         of_counts = grads[0] * mass * (place + mass_start.unsqueeze(-1))
@@ -113,7 +114,7 @@ class _Laws(torch.autograd.Function):
 
 
 def _correlations(mass: Tensor, ctx: Any) -> list[Callable[[Tensor], Tensor]]:
-    """For each count, what correlates a gradient with its law."""
+    """Functions that correlate a gradient with the law of each count."""
     width = mass.shape[-1]
     if not ctx.fast:
         return [partial(correlate, b=row, first=ctx.offset, width=width) for row in mass.unbind(-2)]
