@@ -26,7 +26,7 @@ from torch import Tensor
 from pyro_drpm.ops.second_order import differentiable_gradients
 from pyro_drpm.ops.transforms import transformed
 
-__all__ = ["log_rests"]
+__all__ = ["log_rests", "log_rests_of_rows"]
 
 # The gradient for an entry of Y is s_i / R_k also where element i is not in the rest. If its score
 # is far above the rest, this would overflow in float32; so log(s_i / R_k) is cut off here.
@@ -49,14 +49,20 @@ def log_rests(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
         differentiable.
     """
     if subset is None or transformed():
-        return _of_matrix(log_s, Y)
+        return log_rests_of_rows(log_s.unsqueeze(-2), Y)
     result: Tensor = _OfSubsets.apply(log_s, Y, subset)
     return result
 
 
-def _of_matrix(log_s: Tensor, Y: Tensor) -> Tensor:
+def log_rests_of_rows(log_s: Tensor, Y: Tensor) -> Tensor:
+    """The same with scores of their own for every subset.
+
+    Args:
+        log_s: Log-scores, shape ``(*batch, K - 1, n)``, or ``(*batch, 1, n)`` for all subsets.
+        Y: As for :func:`log_rests`.
+    """
     later = Y.double()[..., 1:, :].flip(-2).cumsum(-2).flip(-2)
-    log_s = log_s.double().unsqueeze(-2)
+    log_s = log_s.double()
     present = later.detach() > 0
     top = log_s.detach().masked_fill(~present, -math.inf).amax(-1, keepdim=True)
     top = torch.where(top.isfinite(), top, 0.0)
@@ -65,6 +71,10 @@ def _of_matrix(log_s: Tensor, Y: Tensor) -> Tensor:
     empty = ~present.any(-1)
     log_total = torch.where(empty, 1.0, total).log()
     return torch.where(empty, -math.inf, log_total + top.squeeze(-1))
+
+
+def _of_scores(log_s: Tensor, Y: Tensor) -> Tensor:
+    return log_rests_of_rows(log_s.unsqueeze(-2), Y)
 
 
 class _OfSubsets(torch.autograd.Function):
@@ -84,7 +94,7 @@ class _OfSubsets(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         log_s, Y, subset, result = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative is wanted
-            return *differentiable_gradients(_of_matrix, (log_s, Y), grads[0]), None
+            return *differentiable_gradients(_of_scores, (log_s, Y), grads[0]), None
         # In these tensors subset l is at place l - 1. The first subset is in no rest.
         log_rest = torch.where(result.isfinite(), result, _NONE).cummin(-1).values
         ratio = (log_rest.unsqueeze(-1) - log_rest.unsqueeze(-2)).exp().tril()

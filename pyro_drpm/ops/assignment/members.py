@@ -26,7 +26,15 @@ _TINY = 1e-300
 
 
 def members_of(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Members:
-    """Members of one-hot columns if the subset of each element is known, or of any."""
+    """Members of one-hot columns if the subset of each element is known, or of any.
+
+    Args:
+        log_s: Log-scores, rows that broadcast with those of all subsets but the last, shape
+            ``(*batch, 1 or K - 1, n)``; if the subsets are known, each element's own in its subset,
+            shape ``(*batch, n)``.
+        Y: Partition matrix, shape ``(*batch, K, n)``.
+        subset: Of each element, shape ``(*batch, n)``.
+    """
     return Members(log_s, Y) if subset is None else OwnMembers(log_s, Y, subset)
 
 
@@ -60,7 +68,7 @@ class Members:
 
     def log_rates(self, v: Tensor) -> Tensor:
         """``log s_i + v_k``, with ``v`` of shape ``(*batch, K - 1)``."""
-        return self.log_s.unsqueeze(-2) + v.to(self.log_s.dtype).unsqueeze(-1)
+        return self.log_s + v.to(self.log_s.dtype).unsqueeze(-1)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum over the members of what has the shape of :meth:`log_rates`, float64."""
@@ -81,7 +89,7 @@ class Members:
             by_Y: Likewise.
         """
         step = max(1, _CHUNK // max(1, self.log_s.shape[-1] * v.shape[-1]))
-        inputs = (self.log_s.unsqueeze(-2), self.Y, log_rest, v)
+        inputs = (self.log_s, self.Y, log_rest, v)
         chunks = (x.reshape(-1, *x.shape[-2:]).split(step) for x in inputs)
         parts = [
             _integrate(log_s, Y, rest, nodes, by_log_s, by_Y)
@@ -172,11 +180,12 @@ class OwnMembers(Members):
 def _integrate(
     log_s: Tensor, Y: Tensor, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool
 ) -> Integrals:
-    """The same for some of the batch; ``log_s`` of shape ``(batch, 1, n)``."""
+    """The same for some of the batch, with one batch dim."""
     log_f, slopes, by_entry = [], [], []
     size = max(1, _CHUNK // v.shape[-1])
-    for y, log_rest_k, v_k in zip(*(x.unbind(-2) for x in (Y, log_rest, v)), strict=True):
-        clocks = [_clocks_at(part, v_k) for part in log_s.squeeze(-2).split(size, -1)]
+    rows = (x.unbind(-2) for x in (log_s.expand_as(Y), Y, log_rest, v))
+    for log_s_k, y, log_rest_k, v_k in zip(*rows, strict=True):
+        clocks = [_clocks_at(part, v_k) for part in log_s_k.split(size, -1)]
         rung = [part.log_rung() for part in clocks]
         members = zip(y.unsqueeze(-1).split(size, -2), rung, strict=True)
         sums = [(y_part * part).sum(-2).double() for y_part, part in members]
