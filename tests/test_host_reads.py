@@ -8,7 +8,7 @@ On the meta device, which has shapes and no values, whoever asks for one gets an
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -20,6 +20,13 @@ from models.vc.model import DRPMVCGuide, DRPMVCModel, Sizes
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import (
+    DirichletMultinomialSizes,
+    FixedSizes,
+    MultinomialSizes,
+    PitmanYorSizes,
+    PotentialSizes,
+)
 from pyro_drpm.infer import TracePartition_ELBO
 from pyro_drpm.types import Gradient
 
@@ -47,6 +54,31 @@ def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
     (Y.sum() + (partition.log_prob(Y) + lower + upper).sum()).backward()
     assert Y.shape == (2, 4, 3, n) and Y.dtype == dtype
     assert log_omega.grad is not None and log_s.grad is not None
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda w: MultinomialSizes(9, log_omega=w, validate_args=False),
+        lambda w: MultinomialSizes(
+            9, log_omega=w, maximum=torch.full((3,), 5, device=META), validate_args=False
+        ),
+        lambda w: DirichletMultinomialSizes(9, w.exp(), validate_args=False),
+        lambda w: PotentialSizes(w.unsqueeze(-1).expand(4, 3, 10), validate_args=False),
+        lambda w: PitmanYorSizes(9, 3, w[:, 0].exp(), w[:, 1].sigmoid(), validate_args=False),
+        lambda w: FixedSizes(w + 3, 9, validate_args=False),
+    ],
+)
+def test_laws_of_the_sizes(build: Any) -> None:
+    w, log_s = parameter(4, 3), parameter(4, 9)
+    law = build(w)
+    draws = law.rsample((2,))
+    moments = law.mean.sum() + law.variance.sum() + law.entropy().sum() + law.mode.sum()
+    partition = DRPM(sizes=law, log_s=log_s, validate_args=False)
+    Y = partition.rsample()
+    (draws.sum() + law.log_prob(draws).sum() + moments + Y.sum()).backward()
+    partition.log_prob(Y.detach())
+    assert w.grad is not None and log_s.grad is not None
 
 
 def test_partitions_without_noise() -> None:
