@@ -3,7 +3,7 @@
 
 """Distributions over partitions, subset sizes and orderings."""
 
-from pyro_drpm.distributions import constraints
+from pyro_drpm.distributions import constraints, size_divergences  # noqa: F401
 from pyro_drpm.distributions.dirichlet_multinomial_sizes import DirichletMultinomialSizes
 from pyro_drpm.distributions.drpm import DRPM
 from pyro_drpm.distributions.fixed_sizes import FixedSizes

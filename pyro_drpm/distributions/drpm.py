@@ -134,7 +134,7 @@ class DRPM(DrawnPartition):
                 f"{gradient!r}."
             )
         self.hard, self.gradient = hard, gradient
-        n = int(log_s.shape[-1])  # which torch.jit.trace makes a tensor of
+        n = int(log_s.shape[-1])  # torch.jit.trace makes a tensor of it
         if sizes is None:
             sizes = MultivariateFisherHypergeometric(
                 n, omega, log_omega=log_omega, capacities=capacities, validate_args=validate_args

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import constraints
 
-from pyro_drpm.distributions.pitman_yor_sizes import PitmanYorSizes
 from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.ops.sizes.moments import SizeMarginals
 
@@ -137,10 +136,3 @@ class FixedSizes(SizeDistribution):
     @property
     def mode(self) -> Tensor:
         return self.sizes.detach()
-
-
-@register_kl(FixedSizes, PitmanYorSizes)
-@register_kl(FixedSizes, SizeDistribution)
-def _kl_of_fixed_sizes(q: FixedSizes, p: SizeDistribution) -> Tensor:
-    shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    return -p.log_mass(q._sizes).to(q._dtype).expand(shape)

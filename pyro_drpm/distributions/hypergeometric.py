@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import constraints
 
 from pyro_drpm.distributions.arguments import checked_bound, log_weights
-from pyro_drpm.distributions.size_distribution import SizeDistribution, kl_of_sizes
+from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.ops.sizes.fisher import fisher_tables
 from pyro_drpm.ops.sizes.log_binomial import log_binomial
 from pyro_drpm.ops.sizes.mode import most_probable_counts_if_concave
-from pyro_drpm.ops.sizes.normalizer import log_normalizer, mean_counts
+from pyro_drpm.ops.sizes.normalizer import log_normalizer
 from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["MultivariateFisherHypergeometric"]
@@ -137,17 +137,3 @@ class MultivariateFisherHypergeometric(SizeDistribution):
         gains = (left / (x + 1)).log() + self._log_omega.detach().double().unsqueeze(-1)
         counts = most_probable_counts_if_concave(gains, self._minimum, self.total_count)
         return self._of_events(counts)
-
-
-@register_kl(MultivariateFisherHypergeometric, MultivariateFisherHypergeometric)
-def _kl_of_fisher(
-    q: MultivariateFisherHypergeometric, p: MultivariateFisherHypergeometric
-) -> Tensor:
-    """Where the binomial coefficients are the same, means are enough."""
-    if q._is_bounded or p._is_bounded:
-        return kl_of_sizes(q, p)
-    shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    mean = mean_counts(q._log_omega, q._maximum, q.total_count)
-    log_ratio = q._log_omega.double() - p._log_omega.double()
-    divergence = (mean * log_ratio).sum(-1) - q._log_normalizer() + p._log_normalizer()
-    return divergence.to(q._dtype).expand(shape)

@@ -51,7 +51,7 @@ class KeptTables:
 
     def known(self) -> SizeTables | None:
         """The tables if they need not be computed."""
-        # What changes in place while a graph is compiled is not known before it runs.
+        # While a graph is compiled nobody knows whether parameters will have changed when it runs.
         if torch.compiler.is_compiling() or self._kept is None or self._have_changed(self._kept):
             return None
         tables = self._kept.tables

@@ -9,11 +9,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import constraints
 
 from pyro_drpm.distributions.arguments import checked_count
 from pyro_drpm.distributions.constraints import non_empty_first
-from pyro_drpm.distributions.size_distribution import SizeDistribution, kl_of_sizes
+from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.ops.sizes.pitman_yor import log_pitman_yor_factors, pitman_yor_tables
 from pyro_drpm.ops.sizes.tables import SizeTables
 
@@ -136,13 +136,3 @@ class PitmanYorSizes(SizeDistribution):
 def _last(counts: list[int]) -> int:
     """Index of the last count that is not zero."""
     return max(k for k, count in enumerate(counts) if count > 0)
-
-
-@register_kl(SizeDistribution, PitmanYorSizes)
-def _kl_to_restaurant(q: SizeDistribution, p: PitmanYorSizes) -> Tensor:
-    """Infinite for all laws that may leave a subset before another one empty."""
-    shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    return q.entropy().new_full((), torch.inf).expand(shape)
-
-
-register_kl(PitmanYorSizes, PitmanYorSizes)(kl_of_sizes)

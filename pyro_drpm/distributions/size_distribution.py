@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import constraints
 
 from pyro_drpm.distributions.arguments import checked_bound, checked_count
 from pyro_drpm.distributions.batching import expanded_batch_shape
@@ -28,7 +28,7 @@ from pyro_drpm.ops.sizes.pair_moves import paired_moves
 from pyro_drpm.ops.sizes.product import product_tables
 from pyro_drpm.ops.sizes.tables import SizeTables
 
-__all__ = ["SizeDistribution", "kl_of_sizes"]
+__all__ = ["SizeDistribution"]
 
 _MAX_ENUMERATED = 1 << 16
 
@@ -120,7 +120,7 @@ class SizeDistribution(StraightThroughDistribution):
     def _check_room(self) -> None:
         least, most = torch.broadcast_tensors(self._minimum, self._maximum)
         n, in_order = self.total_count, (least >= 0) & (least <= most)
-        # As floats, for sums of integers might overflow.
+        # Capacities may be the largest integers, whose sum would overflow.
         has_room = (least.double().sum(-1) <= n) & (most.double().sum(-1) >= n)
         if not (in_order.all() and has_room.all()):
             raise ValueError(
@@ -158,6 +158,7 @@ class SizeDistribution(StraightThroughDistribution):
         return log_terms.expand(shape)
 
     def _build_tables(self) -> SizeTables:
+        # Laws whose partial sums are known in closed form override this.
         return product_tables(self.log_potential_table(), self.total_count)
 
     def expand(self: Law, batch_shape: Sequence[int], _instance: Law | None = None) -> Law:
@@ -238,6 +239,7 @@ class SizeDistribution(StraightThroughDistribution):
         if not torch.is_grad_enabled():
             return value
         if self.moves_by_one:
+            # Subset k gains what boundary k moves up by, and loses what boundary k - 1 does.
             moves = F.pad(self.boundary_moves(counts).sum(0), (1, 1)).diff(dim=-1)
         else:
             mean = self.marginals().moments()[0]
@@ -389,12 +391,3 @@ class SizeDistribution(StraightThroughDistribution):
 
     def _of_events(self, values: Tensor) -> Tensor:
         return values.to(self._dtype).expand(self.batch_shape + self.event_shape)
-
-
-@register_kl(SizeDistribution, SizeDistribution)
-def kl_of_sizes(q: SizeDistribution, p: SizeDistribution) -> Tensor:
-    """Exact, infinite where ``p`` has no mass but ``q`` has."""
-    shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    marginals = q.marginals()
-    divergence = q.expected_log_mass(marginals) - p.expected_log_mass(marginals)
-    return divergence.to(q._dtype).expand(shape)

@@ -134,6 +134,8 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
         return _number(loss)
 
     def _loss(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        # Not Pyro's loop over sites: it would evaluate the log-mass of every partition, and knows
+        # neither the means over the sizes nor differences between neighboring partitions.
         particles = [
             self._particle(*traces) for traces in self._get_traces(model, guide, args, kwargs)
         ]
@@ -146,19 +148,21 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
         return loss
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-        in_guide = _DeferInGuide(self.estimator)
-        in_model = _Defer(in_guide.sites)
+        # Pyro computes the log-probabilities of a trace when it makes it. The handlers take the
+        # partitions out of that, and put them back into the traces.
+        in_guide = _HidePartitionsOfGuide(self.estimator)
+        in_model = _HidePartitions(in_guide.sites)
         traces: tuple[Trace, Trace] = super()._get_trace(
             in_model(model), in_guide(guide), args, kwargs
         )
-        for trace, deferred in zip(traces, (in_model, in_guide), strict=True):
-            for name, changes in deferred.sites.items():
+        for trace, hidden in zip(traces, (in_model, in_guide), strict=True):
+            for name, changes in hidden.sites.items():
                 node: dict[str, Any] = trace.nodes[name]  # type: ignore[assignment]
                 node.update(changes)
         return traces
 
     def _particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[list[Cost], list[Score]]:
-        """Costs of all sites, and scores of those without a gradient through their draws."""
+        """Costs of all sites, and scores of the sites whose draws carry no gradient."""
         costs = list(self._costs(model_trace, guide_trace))
         scores = []
         for site in guide_trace.nodes.values():
@@ -251,8 +255,12 @@ def _check_dims(site: Any, value: Tensor, num_dims: int) -> None:
         )
 
 
-class _Defer(Messenger):
-    """Masks latent DRPM sites, so that no trace computes their log-mass, and remembers them."""
+class _HidePartitions(Messenger):
+    """Masks latent DRPM sites, so that no trace computes their log-mass, and remembers them.
+
+    Args:
+        counterparts: Sites of the guide; a site of the model that has none there is not hidden.
+    """
 
     def __init__(self, counterparts: dict[str, Any] | None) -> None:
         super().__init__()
@@ -264,24 +272,30 @@ class _Defer(Messenger):
         wanted = self.counterparts is None or name in self.counterparts
         if wanted and not msg["is_observed"] and partition_of(fn) is not None:
             self.sites[name] = {"partition": fn}
-            self._defer(msg)
+            self._prepare(msg)
             msg["fn"] = fn.mask(False)
 
-    def _defer(self, msg: Any) -> None:
-        """What else happens to the site."""
+    def _prepare(self, msg: Any) -> None:
+        """Nothing more has to be known about a site of the model."""
 
 
-class _DeferInGuide(_Defer):
-    """The same, draws the partitions, and remembers what they were drawn from."""
+class _HidePartitionsOfGuide(_HidePartitions):
+    """The same in the guide, where partitions are drawn.
+
+    A site remembers the sizes and the ordering that its partition was drawn from, which the
+    gradient needs, and which of the estimators it asks for.
+    """
 
     def __init__(self, estimator: Estimator) -> None:
         super().__init__(None)
         self.estimator = estimator
 
-    def _defer(self, msg: Any) -> None:
+    def _prepare(self, msg: Any) -> None:
         site = self.sites[msg["name"]]
         site.update(estimator=None, ranks=None)
         fn = partition_of(site["partition"])
+        # A value that is given was not drawn from the guide, a relaxed one has derivatives, and the
+        # differences between partitions of a subclass may be other ones: no estimator for these.
         if msg["value"] is not None or not fn.hard or not _is_plain(fn):
             return
         site["estimator"] = msg["infer"].get("estimator", self.estimator)

@@ -8,8 +8,8 @@ r"""Score-function gradients with the mean of all other particles as the baselin
     \nabla \log q(Y_i),
 
 without bias for any :math:`f` (Kool, van Hoof and Welling: Buy 4 REINFORCE samples, get a baseline
-for free! 2019). A cost that belongs to other elements of a plate than a site's is no part of its
-signal.
+for free! 2019). The signal of a site is the sum of the costs that its draw can change: costs of
+other elements of a plate are left out.
 """
 
 from __future__ import annotations

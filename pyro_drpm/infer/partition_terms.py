@@ -9,12 +9,12 @@ or bounded, the term of a drawn partition is
 .. math::
     \gamma \, E_q [\log q(n) - \log p(n)] + \delta \, [g(Y) - h(Y)] ,
 
-and with a bound :math:`\gamma \log |\Pi_Y|` more. The mean over the sizes is exact. The gradient of
-the mean over ``Y`` is that of :meth:`pyro_drpm.DRPM.flow`, which looks at differences between
-neighboring partitions and has no bias, but for the accuracy of these differences, some parts in a
-thousand. Where :math:`g` is the log-mass itself, its slope for
-parameters at a given ``Y`` has a mean of zero and is left out: what remains vanishes, draw by draw,
-where guide and model agree (Roeder, Wu and Duvenaud: Sticking the landing, NeurIPS 2017).
+and with a bound :math:`\gamma \log |\Pi_Y|` more. The mean over the sizes is exact.
+:meth:`pyro_drpm.DRPM.flow` gives the gradient of the mean over ``Y``: it looks at differences
+between neighboring partitions and has no bias, but for the accuracy of these differences, some
+parts in a thousand. Where :math:`g` is the log-mass itself, its derivative with respect to
+parameters at a given ``Y`` has a mean of zero. It is left out; then what remains vanishes, draw by
+draw, where guide and model agree (Roeder, Wu and Duvenaud: Sticking the landing, NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ def drawn_term(bound: Bound, weights: Weights, guide: Any, model: Any | None) ->
     if model is None:
         return _of_site(guide, mine.with_flow(guide) - weights.gamma * q.sizes.entropy())
     p, theirs = partition_of(model["partition"]), _Part.of(model, side_of_model, weights, guide)
+    # With one weight for both the divergence is exactly 0 where the laws of the sizes are equal;
+    # entropy and cross-entropy would leave round-off.
     if _are_weighted_alike(guide, model):
         sizes = weights.gamma * kl_divergence(q.sizes, p.sizes)
         return _of_site(guide, (mine - theirs).with_flow(guide) + sizes)
@@ -136,7 +138,7 @@ def drawn_term(bound: Bound, weights: Weights, guide: Any, model: Any | None) ->
 
 
 class _Part(NamedTuple):
-    """What is no mean over the sizes: its value at the drawn partition, and how that changes."""
+    """The part of a term that is not a mean over the sizes: its value, and how it changes."""
 
     value: Tensor
     changes: Changes | None
@@ -145,6 +147,7 @@ class _Part(NamedTuple):
     def of(site: Any, side: _Side, weights: Weights, guide: Any) -> _Part:
         fn, Y, ranks = partition_of(site["partition"]), guide["value"].detach(), guide["ranks"]
         gradients = torch.is_grad_enabled()
+        # The score of the guide at its own draw has a mean of zero.
         with torch.set_grad_enabled(gradients and not (side.is_mass and site is guide)):
             value = weights.delta * side.parts(fn, Y)[1]
         if side.counts_orderings:

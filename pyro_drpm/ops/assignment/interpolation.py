@@ -37,10 +37,10 @@ def interpolated(
 ) -> Tensor:
     """``function(points)``, from its values at Chebyshev points where that is less work.
 
-    The interval is that between the least and the largest point of each row, the error of the order
-    of the precision of the dtype. On a GPU, where it would have to wait for that interval and
-    has no time to gain, and in a compiled graph, which does not know it, the function is evaluated
-    at all points.
+    Each row is interpolated between its least and its largest point, with an error of the order of
+    the dtype's precision. How many nodes that takes depends on this interval. On a GPU the host
+    would have to wait for it, and a compiled graph does not know it: there the function is
+    evaluated at all points.
 
     Args:
         function: From shape ``(*batch, m)`` to ``(*any, m, c)``; ``batch`` and ``any`` broadcast.
