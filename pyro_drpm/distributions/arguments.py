@@ -124,23 +124,29 @@ def _check_values(owner: str, label: str, given: Tensor, *, positive: bool) -> N
         )
 
 
-def check_match(owner: str, sizes: Any, log_s: Tensor) -> None:
+def check_match(owner: str, sizes: Any, assignment: Any) -> None:
     """Sizes and scores must be of one kind.
 
     Raises:
         ValueError: If their dtypes or devices or their numbers of elements differ.
     """
     for what in ("dtype", "device"):
-        of_sizes, of_s = getattr(sizes, what), getattr(log_s, what)
+        of_sizes, of_s = getattr(sizes, what), getattr(assignment.log_s, what)
         if of_sizes != of_s:
             raise ValueError(
                 f"{owner}: expected sizes (or their weights) and scores of the same {what}, but "
                 f"got {of_sizes} for sizes and {of_s} for s."
             )
-    if sizes.total_count != log_s.shape[-1]:
+    if sizes.total_count != assignment.num_elements:
         raise ValueError(
             f"{owner}: expected sizes that add up to the number of scores, but got total_count "
-            f"{sizes.total_count} and {log_s.shape[-1]} scores."
+            f"{sizes.total_count} and {assignment.num_elements} scores."
+        )
+    rows = assignment.log_s.shape[-2:-1] if not assignment.has_ranks else sizes.event_shape
+    if rows != sizes.event_shape:
+        raise ValueError(
+            f"{owner}: expected a row of scores for each of {sizes.event_shape[0]} subsets, but got "
+            f"{rows[0]}."
         )
 
 

@@ -12,14 +12,10 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.distributions.relaxed_partition import RelaxedPartition
+from pyro_drpm.distributions.subset_scores import SubsetScores
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.drawn_partition import by_element, drawn_partition
-from pyro_drpm.ops.assignment.exchanges import exchange_flow
-from pyro_drpm.ops.assignment.ordering_changes import best_ordering_changes
-from pyro_drpm.ops.assignment.probability_changes import assignment_probability_changes
 from pyro_drpm.ops.assignment.ranks import Ranks
-from pyro_drpm.ops.labels import unsort
-from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.types import Gradient
 
 __all__ = ["Draw", "DrawnPartition"]
@@ -54,7 +50,7 @@ class DrawnPartition(RelaxedPartition):
     def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
         """The same, and what :meth:`flow` needs to know of the draw."""
         if self.hard and self.gradient == "flow":
-            ranks = self._draw_ranks(sample_shape)
+            ranks = self._ranked.draw_ranks(self.sizes.sample_counts(sample_shape))
             return Draw(self._value(ranks), ranks)
         shape = torch.Size(sample_shape) + self.batch_shape
         size_noise, ordering_noise = self._noise(shape)
@@ -68,15 +64,15 @@ class DrawnPartition(RelaxedPartition):
         Args:
             ranks: Those of a draw, which may be of another distribution.
         """
-        return assignment_probability_changes(self._ordering.log_s, ranks)
+        return self._ranked.changes(ranks)
 
     def ordering_changes(self, ranks: Ranks) -> Changes:
         """By how much ``log p(pi_Y)``, see :meth:`lower_bound_parts`, differs likewise."""
-        return best_ordering_changes(self._ordering.log_s, ranks)
+        return self._ranked.ordering_changes(ranks)
 
     def _value(self, ranks: Ranks) -> Tensor:
         """The partition of a draw, with gradients for sizes and scores."""
-        log_s = self._ordering.log_s.expand(ranks.element.shape)
+        log_s = self._ranked.log_s.expand(ranks.element.shape)
         sizes, counts = self._sizes, ranks.counts
         if sizes.moves_by_one or not torch.is_grad_enabled():
             return drawn_partition(log_s, sizes.boundary_moves(counts), ranks)
@@ -101,19 +97,13 @@ class DrawnPartition(RelaxedPartition):
         """
         ranks = ranks.expand(changes.up.shape[:-1])
         moves = self._sizes.flow(ranks.counts, changes.moves, value)
-        log_s = self._ordering.log_s
-        ranked = log_s.detach().double().expand(ranks.element.shape).gather(-1, ranks.element)
-        slope = unsort(exchange_flow(changes.up, changes.down, ranks, ranked), ranks.element)
-        return moves + (slope * (log_s - log_s.detach())).sum(-1)
+        return moves + self._ranked.flow(ranks, changes)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
         with torch.no_grad():
             # Detached, for torch.jit.trace records no torch.no_grad().
-            return self._value(self._draw_ranks(sample_shape)).detach()
-
-    def _draw_ranks(self, sample_shape: Sequence[int]) -> Ranks:
-        shape = torch.Size(sample_shape) + self.batch_shape
-        log_s = self._ordering.log_s.detach().double()
-        scores = log_s + gumbel(shape + self.event_shape[1:], log_s.device)
-        return Ranks.of(self.sizes.sample_counts(sample_shape), scores)
+            counts = self.sizes.sample_counts(sample_shape)
+            if isinstance(self._assignment, SubsetScores):
+                return self._assignment.draw(counts).detach()
+            return self._value(self._ranked.draw_ranks(counts)).detach()

@@ -13,18 +13,15 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_drpm.distributions.arguments import check_match, checked_temperature, log_weights
+from pyro_drpm.distributions.assignment import Assignment
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.drawn_partition import DrawnPartition
+from pyro_drpm.distributions.element_scores import ElementScores
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.size_distribution import SizeDistribution
-from pyro_drpm.ops.assignment.mode import most_probable_partition
-from pyro_drpm.ops.assignment.orderings import (
-    log_best_ordering_probability,
-    log_ordering_probability,
-)
-from pyro_drpm.ops.assignment.probability import log_assignment_probability
+from pyro_drpm.distributions.subset_scores import SubsetScores
 from pyro_drpm.ops.labels import all_partitions
 from pyro_drpm.types import Gradient, UpperBound
 
@@ -117,6 +114,8 @@ class DRPM(DrawnPartition):
         *,
         log_omega: Tensor | None = None,
         log_s: Tensor | None = None,
+        subset_s: Tensor | None = None,
+        log_subset_s: Tensor | None = None,
         sizes: SizeDistribution | None = None,
         capacities: Tensor | None = None,
         temperature: Tensor | float = 0.5,
@@ -126,7 +125,7 @@ class DRPM(DrawnPartition):
     ) -> None:
         validate = self._validate_args if validate_args is None else validate_args
         owner = type(self).__name__
-        log_s = log_weights(owner, "s", s, log_s, validate)
+        assignment = _assignment(owner, (s, log_s), (subset_s, log_subset_s), validate)
         self.temperature = checked_temperature(owner, temperature, validate)
         if gradient not in get_args(Gradient):
             raise ValueError(
@@ -134,7 +133,7 @@ class DRPM(DrawnPartition):
                 f"{gradient!r}."
             )
         self.hard, self.gradient = hard, gradient
-        n = int(log_s.shape[-1])  # torch.jit.trace makes a tensor of it
+        n = assignment.num_elements
         if sizes is None:
             sizes = MultivariateFisherHypergeometric(
                 n, omega, log_omega=log_omega, capacities=capacities, validate_args=validate_args
@@ -143,16 +142,17 @@ class DRPM(DrawnPartition):
             raise ValueError(f"{owner}: expected either sizes or weights and capacities, not both.")
         if not isinstance(sizes, SizeDistribution):
             raise ValueError(f"{owner}: expected sizes to be a SizeDistribution, got {sizes!r}.")
-        check_match(owner, sizes, log_s)
-        self._sizes = sizes
-        self._ordering = PlackettLuce(log_s=log_s, validate_args=validate_args)
+        check_match(owner, sizes, assignment)
+        self._sizes, self._assignment = sizes, assignment
+        if not assignment.has_ranks:
+            self.has_rsample = False
         try:
-            batch_shape = torch.broadcast_shapes(sizes.batch_shape, log_s.shape[:-1])
+            batch_shape = torch.broadcast_shapes(sizes.batch_shape, assignment.batch_shape)
         except RuntimeError:
             raise ValueError(
                 f"{owner}: expected batch shapes that broadcast, but got sizes of shape "
                 f"{(*sizes.batch_shape, *sizes.event_shape)} and scores of shape "
-                f"{tuple(log_s.shape)}."
+                f"{tuple(assignment.log_s.shape)}."
             ) from None
         event_shape = sizes.event_shape + (n,)
         super().__init__(batch_shape, event_shape, validate_args=False)
@@ -172,7 +172,7 @@ class DRPM(DrawnPartition):
     def _copy(self, batch_shape: torch.Size, _instance: DRPM | None = None) -> DRPM:
         new = self._get_checked_instance(DRPM, _instance)
         # The components keep the shapes of their parameters and broadcast when they are used.
-        for name in ("temperature", "hard", "gradient", "_sizes", "_ordering"):
+        for name in ("temperature", "hard", "gradient", "_sizes", "_assignment"):
             setattr(new, name, getattr(self, name))
         if "has_rsample" in self.__dict__:
             new.has_rsample = self.has_rsample
@@ -181,7 +181,9 @@ class DRPM(DrawnPartition):
         return new
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(sizes: {self.sizes}, ordering: {self.ordering})"
+        filled = self.ordering if self._assignment.has_ranks else self._assignment
+        name = "ordering" if self._assignment.has_ranks else "assignment"
+        return f"{type(self).__name__}(sizes: {self.sizes}, {name}: {filled})"
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
@@ -203,7 +205,11 @@ class DRPM(DrawnPartition):
     @property
     def ordering(self) -> PlackettLuce:
         """The distribution of the ordering."""
-        return self._ordering.expand(self.batch_shape)
+        if not isinstance(self._assignment, ElementScores):
+            raise AttributeError(
+                f"{type(self).__name__}: there is no ordering with a score for every subset."
+            )
+        return self._assignment.ordering.expand(self.batch_shape)
 
     @property
     def log_omega(self) -> Tensor:
@@ -218,13 +224,14 @@ class DRPM(DrawnPartition):
 
     @property
     def log_s(self) -> Tensor:
-        """Log-scores, shape ``(*batch, n)``."""
-        return self.ordering.log_s
+        """Log-scores, shape ``(*batch, n)``, or ``(*batch, K, n)`` for every subset."""
+        shape = self.event_shape[1:] if self._assignment.has_ranks else self.event_shape
+        return self._assignment.log_s.expand(self.batch_shape + shape)
 
     @property
     def s(self) -> Tensor:
-        """Scores, shape ``(*batch, n)``."""
-        return self.ordering.s
+        """Scores, likewise."""
+        return self.log_s.exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Exact log-mass, shape ``(*sample, *batch)``."""
@@ -237,8 +244,8 @@ class DRPM(DrawnPartition):
         return self._full(sizes), self._full(assignment)
 
     def _log_mass_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        value, log_s = self._checked(value), self._ordering.log_s
-        assignment = log_assignment_probability(log_s, value, hard=self.hard)
+        value = self._checked(value)
+        assignment = self._assignment.log_mass(value, self.hard)
         return self._sizes.log_mass(value.sum(-1)), assignment
 
     def log_prob_bounds(self, value: Tensor, bound: UpperBound = "lemma") -> tuple[Tensor, Tensor]:
@@ -269,8 +276,8 @@ class DRPM(DrawnPartition):
         Arguments and shapes are those of :meth:`log_prob_bounds`. Where the scores are one number,
         expanded, nothing has to be sorted.
         """
-        value, log_s = self._checked(value), self._ordering.log_s
-        ordering = log_best_ordering_probability(log_s, value)
+        value = self._checked(value)
+        ordering = self._assignment.log_best_ordering(value)
         return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
 
     def upper_bound_parts(
@@ -280,14 +287,14 @@ class DRPM(DrawnPartition):
 
         Arguments and shapes are those of :meth:`log_prob_bounds`.
         """
-        value, log_s = self._checked(value), self._ordering.log_s
+        value = self._checked(value)
         sizes = value.sum(-1)
         orderings = torch.lgamma(sizes.double() + 1).sum(-1)
         size_part = self._sizes.log_mass(sizes) + orderings
         best = (
-            log_best_ordering_probability(log_s, value)
+            self._assignment.log_best_ordering(value)
             if bound == "tight"
-            else log_ordering_probability(log_s, self._ordering.mode)
+            else self._assignment.log_highest_ordering()
         )
         return self._full(size_part), self._full(best)
 
@@ -306,10 +313,9 @@ class DRPM(DrawnPartition):
                 f"probable partition, but got n={n}. The partition without noise, noiseless, has "
                 "the most probable sizes one after the other and the elements by their scores."
             )
-        Y = most_probable_partition(
-            self._ordering.log_s, self._sizes.log_potential_table(), self._sizes.empty_last
-        )
-        return Y.to(self._ordering.log_s.dtype).expand(self.batch_shape + self.event_shape)
+        table = self._sizes.log_potential_table()
+        Y = self._assignment.most_probable(table, self._sizes.empty_last)
+        return Y.to(self._dtype).expand(self.batch_shape + self.event_shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.
@@ -328,19 +334,21 @@ class DRPM(DrawnPartition):
                 "pyro.poutine.reparam and pyro_drpm.infer.DRPMReparam; for SVI draw the partition "
                 "from a DRPM in the guide instead."
             )
-        values = all_partitions(num_subsets, n, self._ordering.log_s.device).to(
-            self._ordering.log_s.dtype
-        )
+        values = all_partitions(num_subsets, n, self._sizes.device).to(self._dtype)
         values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
         return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self._assignment.log_s.dtype
+
     def _full(self, log_prob: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
-        return log_prob.to(self._ordering.log_s.dtype).expand(shape)
+        return log_prob.to(self._dtype).expand(shape)
 
     def _checked(self, value: Tensor) -> Tensor:
         if not self._validate_args:
-            return value.to(self._ordering.log_s.dtype)
+            return value.to(self._dtype)
         if not isinstance(value, Tensor) or tuple(value.shape[-2:]) != tuple(self.event_shape):
             received = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
             raise ValueError(
@@ -348,4 +356,23 @@ class DRPM(DrawnPartition):
                 f"(..., {', '.join(map(str, self.event_shape))}), but got {received}."
             )
         self._validate_sample(value)
-        return value.to(self._ordering.log_s.dtype)
+        return value.to(self._dtype)
+
+
+def _assignment(
+    owner: str,
+    of_elements: tuple[Tensor | None, Tensor | None],
+    of_subsets: tuple[Tensor | None, Tensor | None],
+    validate: bool,
+) -> Assignment:
+    """One score per element, or one for every subset and element."""
+    if all(x is None for x in of_subsets):
+        return ElementScores(log_weights(owner, "s", *of_elements, validate), validate)
+    if any(x is not None for x in of_elements):
+        raise ValueError(f"{owner}: expected either scores s or subset_s, but got both.")
+    log_s = log_weights(owner, "subset_s", *of_subsets, validate)
+    if log_s.dim() < 2:
+        raise ValueError(
+            f"{owner}: expected log_subset_s of shape (*batch, K, n), but got {tuple(log_s.shape)}."
+        )
+    return SubsetScores(log_s)

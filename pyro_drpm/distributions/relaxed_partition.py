@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_drpm.distributions.plackett_luce import PlackettLuce
+from pyro_drpm.distributions.assignment import Assignment
+from pyro_drpm.distributions.element_scores import ElementScores
 from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.noise import gumbel
@@ -28,7 +29,17 @@ class RelaxedPartition(StraightThroughDistribution):
     hard: bool
     temperature: Tensor | float
     _sizes: SizeDistribution
-    _ordering: PlackettLuce
+    _assignment: Assignment
+
+    @property
+    def _ranked(self) -> ElementScores:
+        """The scores, one per element: draws with gradients are orderings."""
+        if not isinstance(self._assignment, ElementScores):
+            raise NotImplementedError(
+                f"{type(self).__name__}: draws have no gradient with a score for every subset. "
+                'Take sample and the score function, as TracePartition_ELBO(estimator="rloo") does.'
+            )
+        return self._assignment
 
     @property
     def noiseless(self) -> Tensor:
@@ -63,7 +74,7 @@ class RelaxedPartition(StraightThroughDistribution):
         self, size_noise: Tensor | None, ordering_noise: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Counts and scores behind :meth:`partition`."""
-        shape, scores = self.batch_shape, self._ordering.log_s.double()
+        shape, scores = self.batch_shape, self._ranked.log_s.double()
         if size_noise is not None:
             shape = torch.broadcast_shapes(shape, size_noise.shape[:-2])
         if ordering_noise is not None:
@@ -72,13 +83,13 @@ class RelaxedPartition(StraightThroughDistribution):
         return self._sizes.perturbed_counts(size_noise, shape), scores.expand(*shape, -1)
 
     def _relaxed(self, counts: Tensor, size_noise: Tensor | None, scores: Tensor) -> Tensor:
-        dtype = self._ordering.log_s.dtype
+        dtype = self._ranked.log_s.dtype
         soft = self._sizes.relaxed_boundaries(counts, size_noise, self.temperature).to(dtype)
         if self.hard:
             return straight_through_partition(counts, soft, scores, self.temperature)
         return relaxed_partition(soft, scores, self.temperature)
 
     def _noise(self, shape: torch.Size) -> tuple[Tensor | None, Tensor]:
-        device = self._ordering.log_s.device
+        device = self._ranked.log_s.device
         sizes, ordering = self.noise_shapes
         return gumbel(shape + sizes, device), gumbel(shape + ordering, device)
