@@ -145,8 +145,8 @@ def check_match(owner: str, sizes: Any, assignment: Any) -> None:
     rows = assignment.log_s.shape[-2:-1] if not assignment.has_ranks else sizes.event_shape
     if rows != sizes.event_shape:
         raise ValueError(
-            f"{owner}: expected a row of scores for each of {sizes.event_shape[0]} subsets, but got "
-            f"{rows[0]}."
+            f"{owner}: expected a row of scores for each of {sizes.event_shape[0]} subsets, "
+            f"but got {rows[0]}."
         )
 
 

@@ -6,22 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_drpm.distributions.arguments import check_match, checked_temperature, log_weights
-from pyro_drpm.distributions.assignment import Assignment
+from pyro_drpm.distributions.arguments import check_match, checked_temperature
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
 from pyro_drpm.distributions.drawn_partition import DrawnPartition
 from pyro_drpm.distributions.element_scores import ElementScores
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
+from pyro_drpm.distributions.scores import assignment_of
 from pyro_drpm.distributions.size_distribution import SizeDistribution
-from pyro_drpm.distributions.subset_scores import SubsetScores
 from pyro_drpm.ops.labels import all_partitions
 from pyro_drpm.types import Gradient, UpperBound
 
@@ -66,6 +65,11 @@ class DRPM(DrawnPartition):
         s: Scores of the elements, positive, shape ``(*batch, n)``.
         log_omega: Logarithms of the weights, instead of ``omega``.
         log_s: Logarithms of the scores, instead of ``s``.
+        subset_s: Scores of the elements for every subset, positive, shape ``(*batch, K, n)``,
+            instead of ``s``: each subset in turn takes its elements from those that are left, by a
+            Plackett-Luce draw with its own scores. The last row has no effect. Draws have no
+            gradient then, but a score function.
+        log_subset_s: Their logarithms.
         sizes: Any law of the sizes, instead of the weights; that of the weights is
             :class:`MultivariateFisherHypergeometric`.
         capacities: Integers, the most that each subset can hold, broadcastable with
@@ -125,7 +129,7 @@ class DRPM(DrawnPartition):
     ) -> None:
         validate = self._validate_args if validate_args is None else validate_args
         owner = type(self).__name__
-        assignment = _assignment(owner, (s, log_s), (subset_s, log_subset_s), validate)
+        assignment = assignment_of(owner, (s, log_s), (subset_s, log_subset_s), validate)
         self.temperature = checked_temperature(owner, temperature, validate)
         if gradient not in get_args(Gradient):
             raise ValueError(
@@ -157,6 +161,32 @@ class DRPM(DrawnPartition):
         event_shape = sizes.event_shape + (n,)
         super().__init__(batch_shape, event_shape, validate_args=False)
         self._validate_args = validate
+
+    @classmethod
+    def from_affinities(cls, log_w: Tensor, sizes: SizeDistribution, **options: Any) -> DRPM:
+        r"""Scores for every subset from how well each element fits each subset.
+
+        .. math:: s_{ki} = w_{ki} / \sum_{l > k} w_{li}
+
+        A subset prefers the elements that fit it better than all subsets that come after it. With
+        :math:`w_{ki} = p(x_i \mid k)` this is close to the posterior of a mixture given its sizes,
+        and a good start for a guide.
+
+        Args:
+            log_w: Logarithms of the affinities, shape ``(*batch, K, n)``.
+            sizes: The law of the sizes.
+            options: As for the class.
+
+        Example:
+            >>> from pyro_drpm.distributions import FixedSizes
+            >>> log_w = torch.tensor([[9.0, 0.0, 8.0, 0.0], [0.0, 9.0, 0.0, 0.0]])
+            >>> DRPM.from_affinities(log_w, FixedSizes(torch.tensor([2, 2]))).sample()
+            tensor([[1., 0., 1., 0.],
+                    [0., 1., 0., 1.]])
+        """
+        later = log_w[..., 1:, :].flip(-2).logcumsumexp(-2).flip(-2)
+        log_s = torch.cat([log_w[..., :-1, :] - later, torch.zeros_like(log_w[..., :1, :])], -2)
+        return cls(log_subset_s=log_s, sizes=sizes, **options)
 
     def expand(self, batch_shape: Sequence[int], _instance: DRPM | None = None) -> DRPM:
         """The same distribution with another batch shape; parameters and tables are shared."""
@@ -357,22 +387,3 @@ class DRPM(DrawnPartition):
             )
         self._validate_sample(value)
         return value.to(self._dtype)
-
-
-def _assignment(
-    owner: str,
-    of_elements: tuple[Tensor | None, Tensor | None],
-    of_subsets: tuple[Tensor | None, Tensor | None],
-    validate: bool,
-) -> Assignment:
-    """One score per element, or one for every subset and element."""
-    if all(x is None for x in of_subsets):
-        return ElementScores(log_weights(owner, "s", *of_elements, validate), validate)
-    if any(x is not None for x in of_elements):
-        raise ValueError(f"{owner}: expected either scores s or subset_s, but got both.")
-    log_s = log_weights(owner, "subset_s", *of_subsets, validate)
-    if log_s.dim() < 2:
-        raise ValueError(
-            f"{owner}: expected log_subset_s of shape (*batch, K, n), but got {tuple(log_s.shape)}."
-        )
-    return SubsetScores(log_s)

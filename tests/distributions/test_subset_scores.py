@@ -1,0 +1,155 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Partitions with a score for every subset and element."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from pyro.infer import SVI
+from pyro.optim import PyroOptim
+from torch import Tensor
+
+from pyro_drpm import DRPM
+from pyro_drpm.distributions import FixedSizes, MultinomialSizes
+from pyro_drpm.infer import TracePartition_ELBO
+from tests.distributions.size_laws import DRAWS, LAWS, K, N, check_frequencies, parameter
+
+PLACE = K ** torch.arange(N - 1, -1, -1)
+
+
+def scores(scale: float = 1.0, *batch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return scale * torch.randn(*batch, K, N, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("build", LAWS.values(), ids=LAWS)
+def test_law_of_draws_with_any_sizes(build: Any) -> None:
+    pyro.set_rng_seed(0)
+    partition = DRPM(sizes=build(parameter()), log_subset_s=scores())
+    every = partition.enumerate_support()
+    prob = partition.log_prob(every).exp()
+    assert prob.sum().item() == pytest.approx(1, abs=1e-12)
+    found = (partition.sample((DRAWS,)).argmax(-2) @ PLACE).bincount(minlength=K**N)
+    check_frequencies(found, prob)
+    torch.testing.assert_close(
+        partition.log_prob(every).exp() @ every.sum(-1), partition.sizes.mean
+    )
+
+
+def test_equal_rows_are_one_score_per_element() -> None:
+    sizes, log_s = MultinomialSizes(N, torch.ones(K).double()), scores()[0]
+    one = DRPM(sizes=sizes, log_s=log_s)
+    rows = DRPM(sizes=sizes, log_subset_s=log_s.expand(K, N))
+    every = one.enumerate_support()
+    torch.testing.assert_close(rows.log_prob(every), one.log_prob(every), rtol=1e-13, atol=1e-13)
+    for part, other in zip(
+        rows.lower_bound_parts(every) + rows.upper_bound_parts(every, "tight"),
+        one.lower_bound_parts(every) + one.upper_bound_parts(every, "tight"),
+        strict=True,
+    ):
+        torch.testing.assert_close(part, other)
+
+
+def test_bounds_hold() -> None:
+    partition = DRPM(torch.ones(K).double(), log_subset_s=scores(3.0))
+    every = partition.enumerate_support()
+    lower, upper = partition.log_prob_bounds(every, "tight")
+    exact = partition.log_prob(every)
+    assert (lower <= exact + 1e-12).all() and (exact <= upper + 1e-12).all()
+    with pytest.raises(NotImplementedError, match="one score per element"):
+        partition.log_prob_bounds(every)
+
+
+def test_batches_copies_and_shapes() -> None:
+    log_s = scores(1.0, 2)
+    partition = DRPM(torch.ones(3, 1, K).double(), log_subset_s=log_s)
+    assert partition.batch_shape == (3, 2) and partition.event_shape == (K, N)
+    assert partition.log_s.shape == (3, 2, K, N) and not partition.has_rsample
+    assert "SubsetScores(log_s: torch.Size([2, 3, 5]))" in repr(partition)
+    Y = partition.sample((4,))
+    assert partition.support.check(Y).all()
+    log_prob = partition.log_prob(Y)
+    for b in range(2):
+        single = DRPM(torch.ones(K).double(), log_subset_s=log_s[b])
+        torch.testing.assert_close(single.log_prob(Y[:, :, b]), log_prob[:, :, b])
+    for twin in (copy.deepcopy(partition), pickle.loads(pickle.dumps(partition))):
+        torch.testing.assert_close(twin.log_prob(Y), log_prob)
+    wide = partition.expand([5, 3, 2])
+    assert wide.sample().shape == (5, 3, 2, K, N) and not wide.has_rsample
+    assert (wide.sample().flatten(0, 2).unique(dim=0).shape[0]) > 5
+
+
+def clusters(log_w: Tensor) -> tuple[Any, Tensor, Tensor]:
+    """A mixture with known sizes, and its posterior by enumeration."""
+    prior = DRPM(sizes=FixedSizes(torch.tensor([2, 2, 1]).double()), log_s=torch.zeros(N).double())
+    every = prior.enumerate_support()
+    every = every[(every.sum(-1) == torch.tensor([2, 2, 1])).all(-1)]
+    log_joint = prior.log_prob(every) + (every * log_w).sum((-2, -1))
+
+    def model() -> None:
+        Y = pyro.sample("Y", prior)
+        pyro.factor("x", (Y * log_w).sum((-2, -1)))
+
+    return model, every, log_joint
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_affinities_are_close_to_the_posterior_of_a_mixture(scale: float) -> None:
+    log_w = scores(scale)
+    _, every, log_joint = clusters(log_w)
+    sizes = FixedSizes(torch.tensor([2, 2, 1]).double())
+    start = DRPM(sizes=sizes, log_subset_s=torch.zeros(K, N).double())
+    log_posterior = log_joint.log_softmax(0)
+
+    def divergence(q: DRPM) -> float:
+        log_q = q.log_prob(every)
+        return (log_q.exp() * (log_q - log_posterior)).sum().item()
+
+    assert divergence(DRPM.from_affinities(log_w, sizes)) < 0.1 * divergence(start)
+
+
+def test_training_reaches_the_evidence() -> None:
+    model, _, log_joint = clusters(2 * scores())
+    sizes = FixedSizes(torch.tensor([2, 2, 1]).double())
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+
+    def guide() -> DRPM:
+        log_s = pyro.param("log_s", torch.zeros(K, N).double())
+        partition = DRPM(sizes=sizes, log_subset_s=log_s)
+        pyro.sample("Y", partition)
+        return partition
+
+    elbo = TracePartition_ELBO(
+        estimator="rloo", num_particles=8, vectorize_particles=True, max_plate_nesting=0
+    )
+    svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 0.1}), elbo)
+    losses = [svi.step() for _ in range(300)]
+    evidence = -log_joint.logsumexp(0).item()
+    assert evidence - 0.02 < sum(losses[-50:]) / 50 < evidence + 0.1 < sum(losses[:20]) / 20
+    with pytest.raises(NotImplementedError, match="rloo"):
+        TracePartition_ELBO().differentiable_loss(model, guide)
+    pyro.clear_param_store()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"log_s": torch.zeros(4), "log_subset_s": torch.zeros(2, 4)}, "either scores s or"),
+        ({"log_subset_s": torch.zeros(4)}, r"shape \(\*batch, K, n\), but got \(4,\)"),
+        ({"log_subset_s": torch.zeros(3, 4)}, "each of 2 subsets, but got 3"),
+        ({"subset_s": torch.zeros(2, 4)}, "subset_s to be positive and finite, but got 0.0"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DRPM(torch.ones(2), **arguments)
+    with pytest.raises(NotImplementedError, match="score function"):
+        DRPM(torch.ones(2), log_subset_s=torch.zeros(2, 4)).rsample()
