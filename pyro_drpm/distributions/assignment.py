@@ -50,6 +50,15 @@ class Assignment(ABC):
         """Log-probability of the most probable of all orderings, float64."""
 
     @abstractmethod
+    def mean(self, survival: Tensor) -> Tensor:
+        """Exact ``E[Y]``, shape ``(*batch, K, n)``, float64.
+
+        Args:
+            survival: Probabilities that a rank is in the first ``k`` subsets, shape
+                ``(*batch, K - 1, n)``, float64.
+        """
+
+    @abstractmethod
     def most_probable(self, log_potential: Tensor, empty_last: bool) -> Tensor:
         """The partition with the largest mass.
 

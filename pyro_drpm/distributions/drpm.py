@@ -28,6 +28,7 @@ __all__ = ["DRPM"]
 
 _MAX_ENUMERATED = 1 << 16
 _MAX_FOR_MODE = 128
+_MAX_FOR_MEAN = 512
 # Arguments that the law of the sizes has.
 _OF_SIZES = ("omega", "log_omega", "capacities", "sizes")
 
@@ -53,18 +54,16 @@ class DRPM(DrawnPartition):
     :math:`s` and ``Y``.
 
     :meth:`rsample` draws exactly and carries straight-through gradients. With ``gradient="flow"``
-    they follow the flow of probability between a draw and its neighbors
-    (:mod:`pyro_drpm.ops.sizes.boundary_moves`, :mod:`pyro_drpm.ops.assignment.exchanges`): wherever
-    the function of ``Y`` is quadratic, their mean is the exact gradient, and no temperature enters.
-    With ``gradient="relaxed"`` they are those of the paper's relaxation: Gumbel-softmax sizes and
-    NeuralSort, computed in a band (:mod:`pyro_drpm.ops.relaxation.neuralsort`). :attr:`mode`, which
-    has no draw to follow, and :class:`~pyro_drpm.infer.DRPMReparam` always take these.
+    they follow the flow of probability between a draw and its neighbors: wherever the function of
+    ``Y`` is quadratic, their mean is the exact gradient, and no temperature enters. With
+    ``gradient="relaxed"`` they are those of the paper's relaxation, Gumbel-softmax sizes and
+    NeuralSort, which :attr:`noiseless` and :class:`~pyro_drpm.infer.DRPMReparam` always take.
 
     Args:
         omega: Importance weights of the subsets, positive, shape ``(*batch, K)``.
         s: Scores of the elements, positive, shape ``(*batch, n)``.
         log_omega: Logarithms of the weights, instead of ``omega``.
-        log_s: Logarithms of the scores, instead of ``s``.
+        log_s: Those of the scores, instead of ``s``.
         subset_s: Scores of the elements for every subset, positive, shape ``(*batch, K, n)``,
             instead of ``s``: each subset in turn takes its elements from those that are left, by a
             Plackett-Luce draw with its own scores. The last row has no effect. Draws have no
@@ -77,18 +76,17 @@ class DRPM(DrawnPartition):
         temperature: Of the relaxation, positive; constant for differentiation.
         hard: Whether :meth:`rsample` and :attr:`noiseless` give 0 and 1 with a straight-through
             gradient, or the relaxed partition.
-        gradient: Which straight-through gradient :meth:`rsample` has, ``"flow"`` or
-            ``"relaxed"``.
+        gradient: Of :meth:`rsample`, ``"flow"`` or ``"relaxed"``.
         validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
             cannot be looked at.
 
     Raises:
         ValueError: If weights or scores are given in both forms or none, are not float32 or
             float64 or differ in dtype or device, or their batch shapes do not broadcast; if sizes
-            are no :class:`SizeDistribution` or do not add up to ``n``; if the
-            temperature is not positive or the gradient neither of the two; if capacities are no
-            integers or cannot hold ``n`` elements; with ``validate_args`` if weights or scores are
-            not finite (and positive).
+            are no :class:`SizeDistribution` or do not add up to ``n``; if the temperature is not
+            positive or the gradient neither of the two; if capacities are no integers or cannot
+            hold ``n`` elements; with ``validate_args`` if weights or scores are not finite (and
+            positive).
 
     References:
         Sutter, T. M., Ryser, A., Liebeskind, J., Vogt, J. E.: Differentiable random partition
@@ -96,8 +94,6 @@ class DRPM(DrawnPartition):
 
     Example:
         >>> partition = DRPM(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0, 1.0]))
-        >>> partition.batch_shape, partition.event_shape
-        (torch.Size([]), torch.Size([2, 3]))
         >>> partition.enumerate_support().shape
         torch.Size([8, 2, 3])
         >>> partition.log_prob(partition.enumerate_support()).exp().sum().round(decimals=4)
@@ -329,6 +325,21 @@ class DRPM(DrawnPartition):
         return self._full(size_part), self._full(best)
 
     @property
+    def mean(self) -> Tensor:
+        """Exact probabilities of each element to be in each subset, shape ``(*batch, K, n)``.
+
+        Differentiable in weights and scores: for a function that is linear in ``Y`` a gradient
+        without noise.
+
+        Raises:
+            ValueError: If there are more than 512 elements.
+            NotImplementedError: With a score for every subset and element.
+        """
+        self._require_few(_MAX_FOR_MEAN, "exact means", "the mean of samples")
+        mean = self._assignment.mean(self._sizes.boundary_survival())
+        return mean.to(self._dtype).expand(self.batch_shape + self.event_shape)
+
+    @property
     def mode(self) -> Tensor:
         """The most probable partition, shape ``(*batch, K, n)``, without gradients.
 
@@ -336,13 +347,7 @@ class DRPM(DrawnPartition):
             ValueError: If there are more than 128 elements; :attr:`noiseless` is a partition of any
                 number, though not always the most probable one.
         """
-        n = self.event_shape[-1]
-        if n > _MAX_FOR_MODE:
-            raise ValueError(
-                f"{type(self).__name__}: expected n to be at most {_MAX_FOR_MODE} for the most "
-                f"probable partition, but got n={n}. The partition without noise, noiseless, has "
-                "the most probable sizes one after the other and the elements by their scores."
-            )
+        self._require_few(_MAX_FOR_MODE, "the most probable partition", "noiseless, for example")
         table = self._sizes.log_potential_table()
         Y = self._assignment.most_probable(table, self._sizes.empty_last)
         return Y.to(self._dtype).expand(self.batch_shape + self.event_shape)
@@ -371,6 +376,14 @@ class DRPM(DrawnPartition):
     @property
     def _dtype(self) -> torch.dtype:
         return self._assignment.log_s.dtype
+
+    def _require_few(self, most: int, what: str, instead: str) -> None:
+        n = self.event_shape[-1]
+        if n > most:
+            raise ValueError(
+                f"{type(self).__name__}: expected n to be at most {most} for {what}, but got "
+                f"n={n}; take {instead}."
+            )
 
     def _full(self, log_prob: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)

@@ -12,6 +12,7 @@ from pyro_drpm.distributions.assignment import Assignment
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.exchanges import exchange_flow
+from pyro_drpm.ops.assignment.marginals import assignment_marginals
 from pyro_drpm.ops.assignment.mode import most_probable_partition
 from pyro_drpm.ops.assignment.ordering_changes import best_ordering_changes
 from pyro_drpm.ops.assignment.orderings import (
@@ -52,6 +53,9 @@ class ElementScores(Assignment):
 
     def log_highest_ordering(self) -> Tensor:
         return log_ordering_probability(self.log_s, self.ordering.mode)
+
+    def mean(self, survival: Tensor) -> Tensor:
+        return assignment_marginals(self.log_s, survival)
 
     def most_probable(self, log_potential: Tensor, empty_last: bool) -> Tensor:
         return most_probable_partition(self.log_s, log_potential, empty_last)

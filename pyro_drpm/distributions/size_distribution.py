@@ -276,8 +276,14 @@ class SizeDistribution(StraightThroughDistribution):
         """
         rank = torch.arange(self.total_count, device=counts.device)
         inside = (rank < counts.cumsum(-1)[..., :-1, None]).double()
-        survival = boundary_survival(self._build_tables())
-        return paired_moves(self.log_mass(counts), inside, survival)
+        return paired_moves(self.log_mass(counts), inside, self.boundary_survival())
+
+    def boundary_survival(self) -> Tensor:
+        """Probabilities that a rank is in the first ``k`` subsets, ``(*batch, K - 1, n)``, float64.
+
+        Only where the tables hold all counts, which those of unbounded laws do for hundreds.
+        """
+        return boundary_survival(self._build_tables())
 
     def flow(self, counts: Tensor, changes: Tensor, value: Tensor) -> Tensor:
         """Zeros, with the gradient of the mean of any function of the counts, without bias.

@@ -39,6 +39,11 @@ class SubsetScores(Assignment):
             'and element take "tight" or "exact".'
         )
 
+    def mean(self, survival: Tensor) -> Tensor:
+        raise NotImplementedError(
+            "DRPM: exact means are known with one score per element only; take those of samples."
+        )
+
     def most_probable(self, log_potential: Tensor, empty_last: bool) -> Tensor:
         raise NotImplementedError(
             "DRPM: the most probable partition is known with one score per element only."
