@@ -71,8 +71,7 @@ class DRPM(DrawnPartition):
         log_subset_s: Their logarithms.
         sizes: Any law of the sizes, instead of the weights; that of the weights is
             :class:`MultivariateFisherHypergeometric`.
-        capacities: Integers, the most that each subset can hold, broadcastable with
-            ``(*batch, K)``; ``n`` by default.
+        capacities: Integers, the most that each subset holds, broadcastable with ``(*batch, K)``.
         temperature: Of the relaxation, positive; constant for differentiation.
         hard: Whether :meth:`rsample` and :attr:`noiseless` give 0 and 1 with a straight-through
             gradient, or the relaxed partition.
@@ -299,8 +298,7 @@ class DRPM(DrawnPartition):
     def lower_bound_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """``log p(n)`` and ``log p(pi_Y)``, which add up to the lower bound.
 
-        Arguments and shapes are those of :meth:`log_prob_bounds`. Where the scores are one number,
-        expanded, nothing has to be sorted.
+        Arguments and shapes are those of :meth:`log_prob_bounds`.
         """
         value = self._checked(value)
         ordering = self._assignment.log_best_ordering(value)
