@@ -122,3 +122,19 @@ def test_loss_has_no_bias() -> None:
     assert loss.item() / DRAWS == pytest.approx(exact_loss.item(), abs=0.02)
     error = estimate.std(0) / DRAWS**0.5
     assert ((estimate.mean(0) - exact).abs() <= 4.5 * error + 2e-3 * exact.abs().max()).all()
+
+
+def test_flow_is_half_of_the_difference_between_moves_up_and_down() -> None:
+    sizes = torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64, requires_grad=True)
+    changes = torch.randn(2, 3, K, dtype=torch.float64)
+    law = FixedSizes(sizes)
+    flow = law.flow(law.sample_counts(), changes, torch.zeros(()))
+    (grad,) = torch.autograd.grad(flow, sizes)
+    # Where one boundary moves alone, the subset before it and the one behind it change.
+    of_boundaries = [
+        (changes[0, 0, k] + changes[0, 1, k + 1] - changes[1, 0, k] - changes[1, 1, k + 1]) / 2
+        for k in range(K - 1)
+    ]
+    expected = torch.stack([of_boundaries[0] + of_boundaries[1], of_boundaries[1], torch.zeros(())])
+    assert flow == 0
+    torch.testing.assert_close(grad, expected.double())
