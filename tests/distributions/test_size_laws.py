@@ -37,6 +37,7 @@ from tests.distributions.size_laws import (
     every_law,
     parameter,
     possible_counts,
+    potential,
     quadratic,
 )
 
@@ -228,3 +229,15 @@ def test_many_elements(build: Any, dtype: torch.dtype) -> None:
 def test_what_is_wrong_is_said(build: Callable[[], Any], message: str) -> None:
     with pytest.raises((ValueError, NotImplementedError), match=message):
         build()
+
+
+def test_potentials_are_interpolated_between_integers() -> None:
+    w = parameter()
+    law = PotentialSizes(potential(w))
+    ends = [law.log_mass(torch.tensor(x).double()) for x in ([1.0, 2.0, 2.0], [2.0, 1.0, 2.0])]
+    between = torch.tensor([1.25, 1.75, 2.0], dtype=torch.float64, requires_grad=True)
+    result = law.log_mass(between)
+    torch.testing.assert_close(result, 0.75 * ends[0] + 0.25 * ends[1])
+    (slope,) = torch.autograd.grad(result, between)
+    expected = potential(w)[:, 2] - potential(w)[:, 1]
+    torch.testing.assert_close(slope[:2], expected[:2])
