@@ -25,9 +25,10 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from models.cli import training_session
-from models.hardware import Hardware
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.hardware import Hardware
+from models.training.session import training_session
+from models.training.stages import Stage
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.config import PRESETS, TrainedLayers
 from models.vc.model import DRPMVCGuide, DRPMVCModel

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
-from models.failures import StageError
-from models.jobs import prepare_jobs, print_files, run_jobs
 from models.mtl.config import PRESETS, Config
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
 from models.mtl.figures import save_noise_figure
-from models.tables import format_table, mean_and_std
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import prepare_jobs, print_files, run_jobs
+from models.runs.tables import format_table, mean_and_std
+from models.training.failures import StageError
 
 __all__ = ["main"]
 

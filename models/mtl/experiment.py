@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import pyro
 
-from models.curves import Curves
 from models.data import MultiTaskData, load_multi_task
-from models.failures import stage_errors
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
 from models.mtl.train import TaskTraining
-from models.stages import ShuffledBatches, Stage, derive_seed
+from models.runs.curves import Curves
+from models.training.batches import ShuffledBatches
+from models.training.failures import stage_errors
+from models.training.seeds import derive_seed
+from models.training.stages import Stage
 
 __all__ = ["Job", "Result", "all_jobs", "load_data", "run_job"]
 

@@ -17,7 +17,7 @@ from models.mtl.config import Config, Method
 from models.mtl.model import TaskGuide, TaskModel
 from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
 from models.mtl.shares import AllNeurons, Partition, Shares
-from models.stages import per_epoch
+from models.training.stages import per_epoch
 from pyro_drpm.infer import ExponentialAnnealing
 
 __all__ = ["TaskTraining"]

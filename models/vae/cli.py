@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
-from models.failures import StageError
-from models.jobs import prepare_jobs, print_files, run_jobs
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import prepare_jobs, print_files, run_jobs
+from models.training.failures import StageError
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
 from models.vae.experiment import all_jobs, run_job

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pyro
 
-from models.curves import Curves
 from models.data import load_factor_images
-from models.failures import stage_errors
-from models.stages import Stage, derive_seed
+from models.runs.curves import Curves
+from models.training.failures import stage_errors
+from models.training.seeds import derive_seed
+from models.training.stages import Stage
 from models.vae.config import Config
 from models.vae.evaluate import Result, encode_pairs, score
 from models.vae.figures import save_swaps

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
-from models.schedule import scheduled
-from models.stages import per_epoch
+from models.training.schedule import scheduled
+from models.training.stages import per_epoch
 from models.vae.config import Config
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder

@@ -11,11 +11,11 @@ from itertools import chain
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
 from models.data import load_images
-from models.failures import StageError
-from models.jobs import print_files, run_jobs
-from models.tables import format_table, mean_and_std
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import print_files, run_jobs
+from models.runs.tables import format_table, mean_and_std
+from models.training.failures import StageError
 from models.vc.config import PRESETS, Config, Pretraining
 from models.vc.directory import TABLE, prepare_directory
 from models.vc.evaluate import Scores

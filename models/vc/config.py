@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.data import DatasetName, Split
-from models.jobs import JobSettings
-from models.schedule import Schedule
+from models.runs.jobs import JobSettings
+from models.training.schedule import Schedule
 from models.vc.model import Sizes
 from pyro_drpm.types import Bound, Gradient
 

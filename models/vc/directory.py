@@ -21,9 +21,9 @@ from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.jobs import prepare_jobs
-from models.runs import check_settings
-from models.stages import check_checkpoint
+from models.runs.directory import check_settings
+from models.runs.jobs import prepare_jobs
+from models.training.stages import check_checkpoint
 from models.vc.config import Config
 from models.vc.experiment import PRETRAINING_STAGES, Job
 

@@ -21,10 +21,12 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from models.curves import Curves
 from models.data import ImageData, load_images
-from models.failures import require_finite, stage_errors
-from models.stages import Batches, ShuffledBatches, Stage, derive_seed
+from models.runs.curves import Curves
+from models.training.batches import Batches, ShuffledBatches
+from models.training.failures import require_finite, stage_errors
+from models.training.seeds import derive_seed
+from models.training.stages import Stage
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.clusters import ClusterGuide, ClusterModel

@@ -15,8 +15,9 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from models.schedule import Schedule, scheduled
-from models.stages import derive_seed, per_epoch
+from models.training.schedule import Schedule, scheduled
+from models.training.seeds import derive_seed
+from models.training.stages import per_epoch
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture

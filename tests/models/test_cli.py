@@ -16,9 +16,10 @@ import pyro
 import pytest
 import torch
 
-from models.cli import one_line_errors, parse_settings, training_session
-from models.hardware import Hardware
-from models.settings import RunSettings
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.settings import RunSettings
+from models.training.hardware import Hardware
+from models.training.session import training_session
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from torch import Tensor
 import models.mtl.cli
 import models.vae.cli
 import models.vc.cli
-from models.failures import StageError, require_finite, stage_errors
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.failures import StageError, require_finite, stage_errors
+from models.training.stages import Stage
 from models.vc.priors import ClusterPriors
 from tests.models.test_stages import EPOCHS, ROWS, NoisyRegression
 from tests.models.training_checks import CPU, error_line, one_thread

@@ -25,7 +25,8 @@ from models.mtl.evaluate import score
 from models.mtl.experiment import Job, run_job
 from models.mtl.shares import PartitionKind
 from models.mtl.train import TaskTraining
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.stages import Stage
 from tests.models.celeba_files import TEST, write_celeba
 from tests.models.training_checks import (
     CPU,

@@ -15,7 +15,9 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from models.stages import Batches, ShuffledBatches, Stage, check_checkpoint, derive_seed
+from models.training.batches import Batches, ShuffledBatches
+from models.training.seeds import derive_seed
+from models.training.stages import Stage, check_checkpoint
 from tests.models.training_checks import CPU
 
 EPOCHS = 5

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.hardware import Hardware
+from models.training.hardware import Hardware
 
 __all__ = [
     "CPU",

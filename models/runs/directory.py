@@ -23,7 +23,7 @@ from typing import Any
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.stages import check_checkpoint
+from models.training.stages import check_checkpoint
 
 __all__ = ["check_settings", "prepare_run"]
 

@@ -14,10 +14,10 @@ from typing import Protocol, TypeVar
 from joblib import Parallel, delayed
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import training_session
-from models.curves import Curves, draw_curves, write_curves
-from models.runs import prepare_run
-from models.settings import RunSettings
+from models.runs.curves import Curves, draw_curves, write_curves
+from models.runs.directory import prepare_run
+from models.runs.settings import RunSettings
+from models.training.session import training_session
 
 __all__ = ["JobSettings", "TrainingJob", "prepare_jobs", "print_files", "run_jobs"]
 
