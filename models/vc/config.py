@@ -14,6 +14,7 @@ from models.data import DatasetName, Split
 from models.runs.jobs import JobSettings
 from models.training.schedule import Schedule
 from models.vc.model import Sizes
+from models.vc.priors import Start
 from pyro_drpm.types import Bound, Gradient
 
 __all__ = ["PRESETS", "Config", "Method", "Pretraining", "TrainedLayers"]
@@ -78,7 +79,7 @@ class Config(JobSettings):
     input_noise: float = 0.0
     """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
-    priors: Literal["k-means", "mixture"] = "mixture"
+    priors: Start = "mixture"
     """What the priors of DRPM-VC and of all VaDEs start from; the paper takes the mixture."""
     epochs: int = 10
     """Epochs of DRPM-VC and of all VaDEs."""

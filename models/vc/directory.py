@@ -25,7 +25,8 @@ from models.runs.directory import check_settings
 from models.runs.jobs import prepare_jobs
 from models.training.stages import check_checkpoint
 from models.vc.config import Config
-from models.vc.experiment import PRETRAINING_STAGES, Job
+from models.vc.experiment import Job
+from models.vc.pretrainings import PRETRAININGS
 
 __all__ = ["TABLE", "prepare_directory"]
 
@@ -62,7 +63,7 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
     settings = json.loads(config.to_json())
     check_settings(config.pretrained, {name: settings[name] for name in _PRETRAINING_SETTINGS})
     for job in jobs:
-        for stage in PRETRAINING_STAGES[job.pretraining]:
+        for stage in PRETRAININGS[job.pretraining]:
             path = config.pretrained / job.repetition / f"{stage}.ckpt"
             if not path.is_file():
                 raise ValueError(f"there are no pretrained weights: {path} is missing")
@@ -73,7 +74,7 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
 def _check_order(directory: Path, job: Job) -> None:
     """Every stage starts from the pretrained weights."""
     paths = [directory / f"{stage}.ckpt" for stage in job.stages]
-    for i, first in enumerate(paths[: len(PRETRAINING_STAGES[job.pretraining])]):
+    for i, first in enumerate(paths[: len(PRETRAININGS[job.pretraining])]):
         for path in paths[i + 1 :]:
             if path.exists() and not first.exists():
                 raise ValueError(f"checkpoint {first} is missing, which {path.name} builds on")

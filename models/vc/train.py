@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
 from pyro_drpm.infer import ExponentialAnnealing, temperature
 
-__all__ = ["DRPMVCTraining", "VariationalTraining"]
+__all__ = ["DRPMVCTraining", "GrowingBeta", "VariationalTraining"]
 
 
 class VariationalTraining(LightningModule):
@@ -75,6 +76,28 @@ class VariationalTraining(LightningModule):
         trained = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
         return scheduled(optimizer, self.schedule, int(self.trainer.estimated_stepping_batches))
+
+
+@dataclass(frozen=True)
+class GrowingBeta:
+    """Weight of the divergence of the latent variables, which may grow from a tenth.
+
+    Attributes:
+        most: The weight in the end.
+        steps: Steps in which it grows; 0 for no growth.
+
+    Example:
+        >>> beta = GrowingBeta(2.0, steps=4)
+        >>> [round(beta(step), 2) for step in range(6)]
+        [0.2, 0.65, 1.1, 1.55, 2.0, 2.0]
+    """
+
+    most: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        share = 1.0 if step >= self.steps else 0.1 + 0.9 * step / self.steps
+        return self.most * share
 
 
 class DRPMVCTraining(VariationalTraining):

@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.vc import experiment
-from models.vc.config import Method
+from models.runs.curves import Curves
+from models.vc import cli
+from models.vc.config import Config, Method
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
+from models.vc.experiment import Job, Result
 from models.vc.information import InformationTraining
 from models.vc.neighbors import NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining
@@ -158,13 +160,12 @@ def test_a_new_run_replaces_an_old_one(finished_vc_run: Path, tmp_path: Path) ->
 def test_several_seeds_and_pretrainings_give_means_and_deviations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def scores(self: experiment.Experiment) -> dict[Method, Scores]:
-        self.curves = {"drpm": {"loss": [1.0]}}
-        contrastive = self.job.pretraining == "contrastive"
-        acc = {3: 0.75, 4: 0.85}[self.job.seed] if contrastive else 0.5
-        return {"drpm": Scores(0.5, 0.25, acc)}
+    def scores(config: Config, job: Job) -> tuple[list[Result], Curves]:
+        contrastive = job.pretraining == "contrastive"
+        acc = {3: 0.75, 4: 0.85}[job.seed] if contrastive else 0.5
+        return [Result(job, "drpm", Scores(0.5, 0.25, acc))], {"drpm": {"loss": [1.0]}}
 
-    monkeypatch.setattr(experiment.Experiment, "run", scores)
+    monkeypatch.setattr(cli, "run_job", scores)
     both = ("--pretrainings", "contrastive", "reconstruction", "--methods", "drpm")
     run(tmp_path, "--seed", "3", "--seeds", "2", *both)
     first, second = capsys.readouterr().out.split("reconstruction pretraining")
