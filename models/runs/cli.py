@@ -54,7 +54,8 @@ def parse_settings(
         prog=prog,
         default=preset,
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        # Groups of settings are for the reader of the code; options have the names of the settings.
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
     settings.validate()
     return settings

@@ -44,13 +44,13 @@ def main(args: Sequence[str] | None = None) -> None:
 @rank_zero_only
 def report(config: Config, results: Sequence[Result]) -> None:
     """Print a table for each pretraining, and save every score."""
-    path = config.out / TABLE
+    path, epochs = config.out / TABLE, config.training.epochs
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         header = ("dataset", "preset", "pretraining", "method", "seed", "epochs")
         writer.writerow((*header, *Scores._fields))
         writer.writerows(
-            (config.dataset, config.preset, r.job.pretraining, r.method, r.job.seed, config.epochs)
+            (config.dataset, config.preset, r.job.pretraining, r.method, r.job.seed, epochs)
             + r.scores
             for r in results
         )

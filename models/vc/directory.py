@@ -31,12 +31,6 @@ from models.vc.pretrainings import PRETRAININGS
 __all__ = ["TABLE", "prepare_directory"]
 
 TABLE = "table1.csv"
-# What pretrained weights depend on.
-_PRETRAINING_SETTINGS = (
-    *("dataset", "pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
-    *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size", "pretrain_learning_rate"),
-    *("reconstruction_weight", "input_noise", "num_clusters", "hidden", "latent_dim"),
-)
 
 
 @rank_zero_only
@@ -61,7 +55,8 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
     if config.pretrained is None:
         return
     settings = json.loads(config.to_json())
-    check_settings(config.pretrained, {name: settings[name] for name in _PRETRAINING_SETTINGS})
+    weights_depend_on = ("dataset", *config.pretraining.flat(), *config.networks.flat())
+    check_settings(config.pretrained, {name: settings[name] for name in weights_depend_on})
     for job in jobs:
         for stage in PRETRAININGS[job.pretraining]:
             path = config.pretrained / job.repetition / f"{stage}.ckpt"

@@ -115,8 +115,9 @@ def pretrain(config: Config, job: Job, data: ImageData) -> tuple[Autoencoder, Cu
     """
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
     num_pixels = data.train_images[0].numel()
-    network = Autoencoder(num_pixels, config.hidden, config.latent_dim)
-    task = PretrainingTask(network, data, config, config.num_clusters, job.seed)
+    sizes = config.networks
+    network = Autoencoder(num_pixels, sizes.hidden, sizes.latent_dim)
+    task = PretrainingTask(network, data, config.pretraining, sizes.num_clusters, job.seed)
     curves: Curves = {}
     for stage, make_fit in PRETRAININGS[job.pretraining].items():
         with _clustering_errors(config, stage):
@@ -134,8 +135,8 @@ def _clustering_task(
         means = encode(network.encoder, data.train_images)
         require_finite("the latent means", means)
         seed = derive_seed(job.seed, "mixture")
-        priors = start_priors(config.priors, means, config.num_clusters, seed)
-    return ClusteringTask(network, priors, data, means, config, config, job.seed)
+        priors = start_priors(config.training.priors, means, config.networks.num_clusters, seed)
+    return ClusteringTask(network, priors, data, means, config.training, config.partition, job.seed)
 
 
 def _train(
@@ -180,10 +181,10 @@ def _save_figures(
 
 def _remedy(config: Config, job: Job, stage: str) -> str:
     """What to change if a training diverges."""
-    remedy = f"a smaller --pretrain-learning-rate than {config.pretrain_learning_rate}"
+    remedy = f"a smaller --pretrain-learning-rate than {config.pretraining.pretrain_learning_rate}"
     # That of vade is no setting.
     if stage not in ("vade", *PRETRAININGS[job.pretraining]):
-        remedy = f"a smaller --learning-rate than {config.learning_rate}, or {remedy},"
+        remedy = f"a smaller --learning-rate than {config.training.learning_rate}, or {remedy},"
     return f"{remedy} may help"
 
 
@@ -191,6 +192,6 @@ def _clustering_errors(config: Config, stage: str) -> AbstractContextManager[Non
     """Tell what to change if latent means do not fall into clusters."""
     return stage_errors(
         stage,
-        f"fewer --num-clusters than {config.num_clusters}, or a smaller "
-        f"--pretrain-learning-rate than {config.pretrain_learning_rate}, may help",
+        f"fewer --num-clusters than {config.networks.num_clusters}, or a smaller "
+        f"--pretrain-learning-rate than {config.pretraining.pretrain_learning_rate}, may help",
     )

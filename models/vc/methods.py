@@ -20,7 +20,7 @@ from models.training.seeds import derive_seed
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.clusters import ClusterGuide, ClusterModel
-from models.vc.config import Config, Method
+from models.vc.config import Method, PartitionSettings, TrainingSettings
 from models.vc.fit import Fit
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
@@ -50,8 +50,8 @@ class ClusteringTask:
     priors: ClusterPriors
     data: ImageData
     means: Tensor
-    settings: Config
-    partition: Config
+    settings: TrainingSettings
+    partition: PartitionSettings
     seed: int
 
 
@@ -148,7 +148,7 @@ def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
         schedule=settings.schedule,
         augment=layers.augment,
         annealing=ExponentialAnnealing(1.0, 0.5, steps=partition.anneal_steps),
-        beta=GrowingBeta(settings.beta, settings.beta_steps),
+        beta=GrowingBeta(settings.beta, partition.beta_steps),
         refit_every=partition.refit_every,
         refit_inputs=layers.inputs,
         seed=task.seed,

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.data import ImageData
 from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
-from models.vc.config import Config, Pretraining
+from models.vc.config import Pretraining, PretrainingSettings
 from models.vc.fit import Fit
 from models.vc.information import InformationTraining
 from models.vc.neighbors import NeighborPretraining, nearest_neighbors
@@ -45,7 +45,7 @@ class PretrainingTask:
 
     network: Autoencoder
     data: ImageData
-    settings: Config
+    settings: PretrainingSettings
     num_clusters: int
     seed: int
 

@@ -179,10 +179,10 @@ def test_what_cannot_be_trained_is_said_before_anything_is_trained(
 
 def test_as_many_clusters_and_neighbors_as_there_are_images() -> None:
     config = models.vc.cli.PRESETS["digits"]
-    config.check_number_of_images(config.num_clusters)
+    config.check_number_of_images(config.networks.num_clusters)
     with pytest.raises(ValueError, match="at most 9, the number of training images, but is 10"):
         config.check_number_of_images(9)
     config = models.vc.cli.PRESETS["mnist"]
-    config.check_number_of_images(config.num_neighbors + 1)
+    config.check_number_of_images(config.pretraining.num_neighbors + 1)
     with pytest.raises(ValueError, match="below 10, the number of training images, but is 10"):
-        config.check_number_of_images(config.num_neighbors)
+        config.check_number_of_images(config.pretraining.num_neighbors)
