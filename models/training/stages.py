@@ -26,7 +26,7 @@ from models.training.failures import stage_errors
 from models.training.hardware import Hardware
 from models.training.seeds import EpochSeeds
 
-__all__ = ["Stage", "check_checkpoint", "per_epoch"]
+__all__ = ["Stage", "per_epoch", "read_checkpoint"]
 
 
 def per_epoch(batch_size: int) -> dict[str, Any]:
@@ -38,27 +38,29 @@ def per_epoch(batch_size: int) -> dict[str, Any]:
     return {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": batch_size}
 
 
-def check_checkpoint(path: Path) -> None:
-    """Make sure that a file is a checkpoint of the stage that it is named after.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read the checkpoint of the stage that a file is named after, onto the CPU.
 
     Raises:
         ValueError: If the file is truncated, corrupt, or something else.
     """
     try:
-        stage = _read_stage(path)
+        checkpoint = _read_zip(path)
+        stage = checkpoint.get("stage")
     except Exception as error:  # whatever the readers stumble over
         raise ValueError(f"checkpoint {path} cannot be read: it is truncated or corrupt") from error
     if stage != path.stem:
         raise ValueError(f"{path} is no checkpoint of the stage {path.stem}, but of {stage}")
+    return checkpoint
 
 
-def _read_stage(path: Path) -> str | None:
+def _read_zip(path: Path) -> dict[str, Any]:
     # PyTorch does not compare checksums, and would train on with flipped bits.
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise ValueError(f"wrong checksum of {damaged}")
     # Lightning loads it without executing pickled code, too.
-    return torch.load(path, map_location="cpu", weights_only=True).get("stage")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from lightning.fabric.utilities import rank_zero_only
 
 from models.runs.directory import check_settings
 from models.runs.jobs import prepare_jobs
-from models.training.stages import check_checkpoint
+from models.training.stages import read_checkpoint
 from models.vc.config import Config
 from models.vc.experiment import Job
 from models.vc.pretrainings import PRETRAININGS
@@ -62,7 +62,7 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
             path = config.pretrained / job.repetition / f"{stage}.ckpt"
             if not path.is_file():
                 raise ValueError(f"there are no pretrained weights: {path} is missing")
-            check_checkpoint(path)
+            read_checkpoint(path)
             yield job, path
 
 
