@@ -26,16 +26,7 @@ from models.training.failures import stage_errors
 from models.training.hardware import Hardware
 from models.training.seeds import EpochSeeds
 
-__all__ = ["Stage", "per_epoch", "read_checkpoint"]
-
-
-def per_epoch(batch_size: int) -> dict[str, Any]:
-    """Arguments for ``LightningModule.log``: the mean over an epoch and all processes.
-
-    Args:
-        batch_size: Number of rows of the batch.
-    """
-    return {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": batch_size}
+__all__ = ["Stage", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from models.data import ImageData, load_images
 from models.runs.curves import Curves
+from models.runs.jobs import job_stage
 from models.training.failures import require_finite, stage_errors
 from models.training.seeds import derive_seed
-from models.training.stages import Stage
 from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
@@ -154,16 +154,8 @@ def _train(
 
 
 def _run_stage(config: Config, job: Job, name: str, fit: Fit[Training]) -> dict[str, list[float]]:
-    stage = Stage(
-        name,
-        config.out / job.repetition,
-        job.seed,
-        fit.epochs,
-        config.checkpoint_every,
-        config.hardware,
-        title=job.pretraining,
-        remedy=_remedy(config, job, name),
-    )
+    remedy = _remedy(config, job, name)
+    stage = job_stage(config, job, name, fit.epochs, title=job.pretraining, remedy=remedy)
     return stage.fit(fit.training, fit.batches)
 
 

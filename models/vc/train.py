@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from models.training.losses import ObjectiveTraining
 from models.training.schedule import Schedule, scheduled
 from models.training.seeds import derive_seed
-from models.training.stages import per_epoch
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
@@ -27,7 +26,7 @@ from pyro_drpm.infer import ExponentialAnnealing, temperature
 __all__ = ["DRPMVCTraining", "GrowingBeta", "VariationalTraining"]
 
 
-class VariationalTraining(LightningModule):
+class VariationalTraining(ObjectiveTraining):
     """Minimises the negative ELBO of a model and a guide, per image, with AdamW.
 
     Args:
@@ -68,9 +67,7 @@ class VariationalTraining(LightningModule):
             _, images = batch
             views = self.augment(images)
             batch = views, views, images
-        loss = self.objective(*batch) / len(batch[0])
-        self.log("loss", loss, **per_epoch(len(batch[0])))
-        return loss
+        return self.row_loss(*batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]

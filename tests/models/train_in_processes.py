@@ -18,8 +18,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from models.training.hardware import Hardware
+from models.training.losses import per_epoch
 from models.training.session import training_session
-from models.training.stages import Stage, per_epoch
+from models.training.stages import Stage
 from pyro_drpm import DRPM
 
 K, N, STEPS, ROWS = 3, 5, 4, 6
