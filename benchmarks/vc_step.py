@@ -25,9 +25,10 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from models.cli import training_session
-from models.hardware import Hardware
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.hardware import Hardware
+from models.training.session import training_session
+from models.training.stages import Stage
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.config import PRESETS, TrainedLayers
 from models.vc.model import DRPMVCGuide, DRPMVCModel
@@ -51,21 +52,22 @@ class Step(NamedTuple):
 
 def make_step(bound: Bound | None, layers: TrainedLayers) -> Step:
     """Steps with a bound of the partition's terms, or without a partition."""
-    network = Autoencoder(28 * 28, CONFIG.hidden, CONFIG.latent_dim)
+    network = Autoencoder(28 * 28, CONFIG.networks.hidden, CONFIG.networks.latent_dim)
     images = torch.rand(NUM_IMAGES, *PIXELS)
     encoder: torch.nn.Module
     inputs: tuple[Tensor, ...]
     if layers == "heads":
         network.encoder.hidden.requires_grad_(False)
-        encoder, inputs = network.encoder.heads, (torch.rand(NUM_IMAGES, CONFIG.hidden[-1]), images)
+        features = torch.rand(NUM_IMAGES, CONFIG.networks.hidden[-1])
+        encoder, inputs = network.encoder.heads, (features, images)
     else:
         encoder, inputs = network.encoder, (images, images, images)
-    priors = ClusterPriors(CONFIG.num_clusters, CONFIG.latent_dim)
+    priors = ClusterPriors(CONFIG.networks.num_clusters, CONFIG.networks.latent_dim)
     torch.nn.init.normal_(priors.loc)
     training = VariationalTraining(
-        network, priors, *_objective(network, encoder, priors, bound), CONFIG.learning_rate
+        network, priors, *_objective(network, encoder, priors, bound), CONFIG.training.learning_rate
     )
-    return Step(training, ShuffledBatches(inputs, CONFIG.batch_size, drop_last=True))
+    return Step(training, ShuffledBatches(inputs, CONFIG.training.batch_size, drop_last=True))
 
 
 def _objective(
@@ -76,9 +78,9 @@ def _objective(
         model = CategoricalVCModel(network.decoder, priors)
         return model, CategoricalVCGuide(encoder, priors), TraceMeanField_ELBO()
     return (
-        DRPMVCModel(network.decoder, priors, CONFIG.num_partitions),
-        DRPMVCGuide(encoder, priors, CONFIG.num_partitions),
-        TracePartition_ELBO(bound, delta=CONFIG.delta),
+        DRPMVCModel(network.decoder, priors, CONFIG.partition.num_partitions),
+        DRPMVCGuide(encoder, priors, CONFIG.partition.num_partitions),
+        TracePartition_ELBO(bound, delta=CONFIG.partition.delta),
     )
 
 
@@ -95,7 +97,7 @@ def step_seconds(steps: dict[str, Step]) -> dict[str, float]:
         for name, training in trainings.items():
             start = time.perf_counter()
             optimizers[name].zero_grad()
-            (training.objective(*batches[name]) / CONFIG.batch_size).backward()
+            (training.objective(*batches[name]) / CONFIG.training.batch_size).backward()
             optimizers[name].step()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}

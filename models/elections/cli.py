@@ -14,14 +14,14 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from scipy.stats import chisquare
 from torch import Tensor
 
-from models.cli import one_line_errors, parse_settings
 from models.elections.calibration import calibration_ranks, rank_counts
 from models.elections.data import Elections, load_elections
 from models.elections.figures import save_leans, save_ranks
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.summary import num_divergences, summarize
-from models.settings import Settings
-from models.tables import format_table
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.settings import Settings
+from models.runs.tables import format_table
 
 __all__ = ["main"]
 

@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
-from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
-from models.failures import StageError
-from models.jobs import prepare_jobs, print_files, run_jobs
 from models.mtl.config import PRESETS, Config
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
 from models.mtl.figures import save_noise_figure
-from models.tables import format_table, mean_and_std
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import prepare_jobs, print_files, run_jobs
+from models.runs.tables import format_table, mean_and_std, write_csv
+from models.training.failures import StageError
 
 __all__ = ["main"]
 
@@ -45,7 +43,7 @@ def report_noise(config: Config, results: Sequence[Result]) -> None:
     path, figure = config.out / NOISE_TABLE, config.out / NOISE_FIGURE
     header = ("method", "alpha", "seed", "epochs")
     names = [f"{kind}_{task}" for kind in ("accuracy", "size") for task in ("left", "right")]
-    _write_csv(
+    write_csv(
         path,
         ("dataset", *header, *names),
         (
@@ -64,7 +62,7 @@ def report_attributes(config: Config, results: Sequence[Result]) -> None:
     """Print and save the scores of all attributes of CelebA, table 6."""
     path = config.out / ATTRIBUTE_TABLE
     header = ("dataset", "method", "num_tasks", "seed", "epochs", "task", "accuracy", "size")
-    _write_csv(
+    write_csv(
         path,
         header,
         (
@@ -95,10 +93,3 @@ def _attribute_rows(results: Sequence[Result], config: Config) -> Iterator[tuple
     for task, name in enumerate(results[0].task_names):
         yield name, *(mean_and_std([s.accuracies[task] for s in scores]) for scores in by_method)
     yield "mean", *(mean_and_std([s.mean_accuracy for s in scores]) for scores in by_method)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

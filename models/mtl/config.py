@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.data import MultiTaskDatasetName
-from models.jobs import JobSettings
 from models.mtl.shares import PartitionKind
+from models.runs.jobs import JobSettings
 
 __all__ = ["PRESETS", "Config", "Method"]
 

@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import pyro
 
-from models.curves import Curves
 from models.data import MultiTaskData, load_multi_task
-from models.failures import stage_errors
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
 from models.mtl.train import TaskTraining
-from models.stages import ShuffledBatches, Stage, derive_seed
+from models.runs.curves import Curves
+from models.runs.jobs import job_stage
+from models.training.batches import ShuffledBatches
+from models.training.failures import stage_errors
+from models.training.seeds import derive_seed
 
 __all__ = ["Job", "Result", "all_jobs", "load_data", "run_job"]
 
@@ -94,13 +96,11 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     data = load_data(config, job)
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
     training = TaskTraining(config, job.method, data)
-    stage = Stage(
+    stage = job_stage(
+        config,
+        job,
         job.method,
-        config.out / job.repetition,
-        job.seed,
         config.epochs,
-        config.checkpoint_every,
-        config.hardware,
         title=f"condition {job.condition}",
         remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from lightning.pytorch import LightningModule
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
@@ -17,13 +16,13 @@ from models.mtl.config import Config, Method
 from models.mtl.model import TaskGuide, TaskModel
 from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
 from models.mtl.shares import AllNeurons, Partition, Shares
-from models.stages import per_epoch
+from models.training.losses import ObjectiveTraining
 from pyro_drpm.infer import ExponentialAnnealing
 
 __all__ = ["TaskTraining"]
 
 
-class TaskTraining(LightningModule):
+class TaskTraining(ObjectiveTraining):
     """Minimises the mean of the tasks' negative log-likelihoods per image with Adam.
 
     The temperature of the partition falls from 1 to 0.5 over the training.
@@ -50,9 +49,7 @@ class TaskTraining(LightningModule):
         """Give the loss of a batch of images ``(B, C, H, W)`` and labels ``(B, T)``."""
         images, labels = batch
         self.shares.temperature = self.annealing(self.global_step)
-        loss = self.objective(self.normalize(images), labels) / len(images)
-        self.log("loss", loss, **per_epoch(len(images)))
-        return loss
+        return self.row_loss(self.normalize(images), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), self.learning_rate)

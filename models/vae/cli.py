@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
 from models.data import load_factor_images
-from models.failures import StageError
-from models.jobs import prepare_jobs, print_files, run_jobs
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import prepare_jobs, print_files, run_jobs
+from models.runs.tables import write_csv
+from models.training.failures import StageError
 from models.vae.config import PRESETS, Config
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
 from models.vae.experiment import all_jobs, run_job
@@ -56,10 +56,9 @@ def check_data(config: Config) -> None:
 @rank_zero_only
 def report(config: Config, results: list[Result]) -> None:
     """Print both tables, save every score, and draw figure 3."""
-    with (config.out / TABLE).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("method", "n_shared", "seed", *Scores._fields))
-        writer.writerows((r.method, r.n_shared, r.seed, *r.scores) for r in results)
+    header = ("method", "n_shared", "seed", *Scores._fields)
+    rows = ((r.method, r.n_shared, r.seed, *r.scores) for r in results)
+    write_csv(config.out / TABLE, header, rows)
     save_estimates(config.out / FIGURE, results)
     print(f"\n{config.dataset}, {config.seeds} seed(s)\n")
     print("Adjusted balanced accuracy on shared (S) and independent (I) factors\n")

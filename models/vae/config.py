@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import get_args
 
 from models.data import FactorDatasetName, SharedFactors
-from models.jobs import JobSettings
-from models.schedule import Schedule
+from models.runs.jobs import JobSettings
+from models.training.schedule import Schedule
 from models.vae.pair_normal import SharedLatents
 from models.vae.posteriors import Average
 from models.vae.sharing import Method, PriorScores, SizeInputs, Sizes

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
-from models.failures import require_finite
-from models.tables import format_table, mean_and_std
+from models.runs.tables import format_table, mean_and_std
+from models.training.failures import require_finite
 from models.vae.posteriors import Posterior, aggregate, symmetric_divergence
 from models.vae.train import PairTraining
 from pyro_drpm.metrics import adjusted_balanced_accuracy

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pyro
 
-from models.curves import Curves
 from models.data import load_factor_images
-from models.failures import stage_errors
-from models.stages import Stage, derive_seed
+from models.runs.curves import Curves
+from models.runs.jobs import job_stage
+from models.training.failures import stage_errors
+from models.training.seeds import derive_seed
 from models.vae.config import Config
 from models.vae.evaluate import Result, encode_pairs, score
 from models.vae.figures import save_swaps
@@ -69,16 +70,13 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     data = load_factor_images(
         config.dataset, config.data_dir, config.image_size, config.torch_device
     )
-    directory = config.out / job.repetition
     pyro.set_rng_seed(derive_seed(seed, "networks"))
     training = PairTraining(config, method, data.image_shape)
-    stage = Stage(
+    stage = job_stage(
+        config,
+        job,
         method,
-        directory,
-        seed,
         config.epochs,
-        config.checkpoint_every,
-        config.hardware,
         title=f"n_shared {n_shared}",
         remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )
@@ -94,5 +92,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
             for number in (config.train_pairs, config.test_pairs)
         )
         scores = score(train, test, n_shared)
-    save_swaps(directory / f"{method}-swaps.png", training, data, n_shared, config.shared_factors)
+    save_swaps(
+        stage.directory / f"{method}-swaps.png", training, data, n_shared, config.shared_factors
+    )
     return Result(method, n_shared, seed, scores), curves

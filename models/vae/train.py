@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
-from models.schedule import scheduled
-from models.stages import per_epoch
+from models.training.losses import ObjectiveTraining
+from models.training.schedule import scheduled
 from models.vae.config import Config
 from models.vae.model import PairGuide, PairModel
 from models.vae.networks import Decoder, Encoder
@@ -58,7 +57,7 @@ class PairBatches:
             yield self.data.sample_pair(self.n_shared, self.batch_size, self.shared_factors).images
 
 
-class PairTraining(LightningModule):
+class PairTraining(ObjectiveTraining):
     """Minimises the negative ELBO per pair with Adam.
 
     Args:
@@ -89,9 +88,7 @@ class PairTraining(LightningModule):
     def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
         """Give the loss of a batch ``(B, 2, C, H, W)`` at the temperature of the step."""
         with temperature(self.annealing(self.global_step)):
-            loss = self.objective(images) / len(images)
-        self.log("loss", loss, **per_epoch(len(images)))
-        return loss
+            return self.row_loss(images)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.Adam(self.parameters(), self.learning_rate)

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import one_line_errors, parse_settings
 from models.data import load_images
-from models.failures import StageError
-from models.jobs import print_files, run_jobs
-from models.tables import format_table, mean_and_std
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.jobs import print_files, run_jobs
+from models.runs.tables import format_table, mean_and_std, write_csv
+from models.training.failures import StageError
 from models.vc.config import PRESETS, Config, Pretraining
 from models.vc.directory import TABLE, prepare_directory
 from models.vc.evaluate import Scores
@@ -44,16 +43,13 @@ def main(args: Sequence[str] | None = None) -> None:
 @rank_zero_only
 def report(config: Config, results: Sequence[Result]) -> None:
     """Print a table for each pretraining, and save every score."""
-    path = config.out / TABLE
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        header = ("dataset", "preset", "pretraining", "method", "seed", "epochs")
-        writer.writerow((*header, *Scores._fields))
-        writer.writerows(
-            (config.dataset, config.preset, r.job.pretraining, r.method, r.job.seed, config.epochs)
-            + r.scores
-            for r in results
-        )
+    path, epochs = config.out / TABLE, config.training.epochs
+    header = ("dataset", "preset", "pretraining", "method", "seed", "epochs", *Scores._fields)
+    scores = (
+        (config.dataset, config.preset, r.job.pretraining, r.method, r.job.seed, epochs, *r.scores)
+        for r in results
+    )
+    write_csv(path, header, scores)
     images = f"{config.dataset}, {config.evaluate_on} images, {config.seeds} seed(s)"
     for pretraining in config.pretrainings:
         print(f"\n{images}, {pretraining} pretraining\n")

@@ -1,22 +1,33 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Settings of a run of DRPM-VC, with the defaults of each dataset."""
+"""Settings of a run of DRPM-VC in groups, with the defaults of each dataset."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from models.data import DatasetName, Split
-from models.jobs import JobSettings
-from models.schedule import Schedule
+from models.runs.jobs import JobSettings
+from models.runs.settings import SettingsGroup
+from models.training.schedule import Schedule
 from models.vc.model import Sizes
+from models.vc.priors import Start
 from pyro_drpm.types import Bound, Gradient
 
-__all__ = ["PRESETS", "Config", "Method", "Pretraining", "TrainedLayers"]
+__all__ = [
+    "PRESETS",
+    "Config",
+    "Method",
+    "NetworkSettings",
+    "PartitionSettings",
+    "Pretraining",
+    "PretrainingSettings",
+    "TrainedLayers",
+    "TrainingSettings",
+]
 
 Method = Literal[
     "gmm",
@@ -30,6 +41,118 @@ Method = Literal[
 ]
 TrainedLayers = Literal["heads", "all"]
 Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
+
+
+@dataclass(frozen=True)
+class NetworkSettings(SettingsGroup):
+    """Sizes of the networks and the priors."""
+
+    hidden: tuple[int, ...] = (500, 500, 2000)
+    """Widths of the encoder's hidden layers."""
+    latent_dim: int = 10
+    """Dimension of the latent space."""
+    num_clusters: int = 10
+    """Number of clusters."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("latent_dim", "num_clusters")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
+
+
+@dataclass(frozen=True)
+class PretrainingSettings(SettingsGroup):
+    """How the autoencoder is pretrained, in any of the ways."""
+
+    pretrain_epochs: int = 200
+    """Epochs of the contrastive pretraining."""
+    neighbor_epochs: int = 12
+    """Epochs of the pretraining with neighbors, before clusters are made."""
+    cluster_epochs: int = 20
+    """Epochs of the pretraining with neighbors in which clusters are made."""
+    num_neighbors: int = 10
+    """Number of neighbors of an image in that pretraining."""
+    reconstruction_epochs: int = 50
+    """Epochs of the pretraining by reconstruction."""
+    pretrain_batch_size: int = 1024
+    """Batch size of the contrastive pretraining and of that by reconstruction."""
+    neighbor_batch_size: int = 256
+    """Batch size of the pretraining with neighbors."""
+    pretrain_learning_rate: float = 1e-3
+    """Learning rate of the pretraining (Adam)."""
+    reconstruction_weight: float = 1.0
+    """Weight of the mean squared error of a batch beside other losses of the pretraining."""
+    input_noise: float = 0.0
+    """Noise on the pixels in contrastive pretraining, as a standard deviation."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive(
+            *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
+            *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),
+            "pretrain_learning_rate",
+        )
+        self.require_non_negative("reconstruction_weight", "input_noise")
+
+
+@dataclass(frozen=True)
+class TrainingSettings(SettingsGroup):
+    """How DRPM-VC and all VaDEs are trained."""
+
+    priors: Start = "mixture"
+    """What the priors of DRPM-VC and of all VaDEs start from; the paper takes the mixture."""
+    epochs: int = 10
+    """Epochs of DRPM-VC and of all VaDEs."""
+    batch_size: int = 256
+    """Batch size of DRPM-VC and of all VaDEs."""
+    learning_rate: float = 1e-4
+    """Learning rate of DRPM-VC and of VaDE that is trained like it (AdamW)."""
+    schedule: Schedule = "constant"
+    """Whether their learning rate falls to 0 over the training."""
+    trained_layers: TrainedLayers = "all"
+    """What DRPM-VC trains of the encoder: all layers, on images that are changed at random after
+    they were partitioned, or as in the paper its heads, on features of the frozen hidden layers."""
+    beta: float = 1.0
+    """Weight of the divergence of the latent variables."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("epochs", "batch_size", "learning_rate", "beta")
+
+
+@dataclass(frozen=True)
+class PartitionSettings(SettingsGroup):
+    """The partition of DRPM-VC: its guide, its loss, and what changes over the training."""
+
+    num_partitions: int = 100
+    """Partitions sampled per step."""
+    sizes: Sizes = "nearest"
+    """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
+    as in the published code; or sampled, as in the paper."""
+    score_scale: float = 10.0
+    """Initial value of the scale u of the log-scores."""
+    learn_score_scale: bool = True
+    """Whether that scale is learned."""
+    gradient: Gradient = "flow"
+    """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
+    bound: Bound = "lemma"
+    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
+    gamma: float = 1.0
+    """Weight of the subset sizes."""
+    delta: float = 0.01
+    """Weight of the assignment given the sizes."""
+    beta_steps: int = 0
+    """Steps in which beta grows from a tenth, as in the published code; 0 for no growth."""
+    anneal_steps: int = 100_000
+    """Steps in which the temperature of the relaxation falls from 1 to 0.5."""
+    refit_every: int = 0
+    """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("num_partitions", "score_scale", "anneal_steps")
+        self.require_non_negative("gamma", "delta", "beta_steps", "refit_every")
 
 
 @dataclass(frozen=True)
@@ -52,95 +175,21 @@ class Config(JobSettings):
     """Methods to compare: a mixture of the pixels, k-means and a mixture of the latent means, VaDE
     as its authors train it, on frozen features, and on images that are changed at random, DRPM-VC
     with a categorical variable for each image instead of its partition, and DRPM-VC."""
-
     pretrainings: tuple[Pretraining, ...] = ("contrastive",)
     """How the autoencoder is pretrained; every method starts from each."""
     pretrained: Path | None = None
     """Directory of a run with the same pretraining, whose weights are taken."""
-    pretrain_epochs: int = 200
-    """Epochs of the contrastive pretraining."""
-    neighbor_epochs: int = 12
-    """Epochs of the pretraining with neighbors, before clusters are made."""
-    cluster_epochs: int = 20
-    """Epochs of the pretraining with neighbors in which clusters are made."""
-    num_neighbors: int = 10
-    """Number of neighbors of an image in that pretraining."""
-    reconstruction_epochs: int = 50
-    """Epochs of the pretraining by reconstruction."""
-    pretrain_batch_size: int = 1024
-    """Batch size of the contrastive pretraining and of that by reconstruction."""
-    neighbor_batch_size: int = 256
-    """Batch size of the pretraining with neighbors."""
-    pretrain_learning_rate: float = 1e-3
-    """Learning rate of the pretraining (Adam)."""
-    reconstruction_weight: float = 1.0
-    """Weight of the mean squared error of a batch beside other losses of the pretraining."""
-    input_noise: float = 0.0
-    """Noise on the pixels in contrastive pretraining, as a standard deviation."""
 
-    priors: Literal["k-means", "mixture"] = "mixture"
-    """What the priors of DRPM-VC and of all VaDEs start from; the paper takes the mixture."""
-    epochs: int = 10
-    """Epochs of DRPM-VC and of all VaDEs."""
-    batch_size: int = 256
-    """Batch size of DRPM-VC and of all VaDEs."""
-    learning_rate: float = 1e-4
-    """Learning rate of DRPM-VC and of VaDE that is trained like it (AdamW)."""
-    schedule: Schedule = "constant"
-    """Whether their learning rate falls to 0 over the training."""
-    trained_layers: TrainedLayers = "all"
-    """What DRPM-VC trains of the encoder: all layers, on images that are changed at random after
-    they were partitioned, or as in the paper its heads, on features of the frozen hidden layers."""
-    num_clusters: int = 10
-    """Number of clusters."""
-    num_partitions: int = 100
-    """Partitions sampled per step."""
-    sizes: Sizes = "nearest"
-    """Sizes of the guide's subsets: numbers of the images nearest to each cluster; without noise,
-    as in the published code; or sampled, as in the paper."""
-    score_scale: float = 10.0
-    """Initial value of the scale u of the log-scores."""
-    learn_score_scale: bool = True
-    """Whether that scale is learned."""
-    gradient: Gradient = "flow"
-    """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
-    bound: Bound = "lemma"
-    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
-    beta: float = 1.0
-    """Weight of the divergence of the latent variables."""
-    beta_steps: int = 0
-    """Steps in which that weight grows from a tenth, as in the published code; 0 for no growth."""
-    gamma: float = 1.0
-    """Weight of the subset sizes."""
-    delta: float = 0.01
-    """Weight of the assignment given the sizes."""
-    anneal_steps: int = 100_000
-    """Steps in which the temperature of the relaxation falls from 1 to 0.5."""
-    refit_every: int = 0
-    """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
-
-    hidden: tuple[int, ...] = (500, 500, 2000)
-    """Widths of the encoder's hidden layers."""
-    latent_dim: int = 10
-    """Dimension of the latent space."""
+    networks: NetworkSettings = NetworkSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
+    training: TrainingSettings = TrainingSettings()
+    partition: PartitionSettings = PartitionSettings()
 
     def validate(self) -> None:
         super().validate()
         self.require_different("methods", "pretrainings")
         if self.pretrained is not None and self.pretrained.resolve() == self.out.resolve():
             raise ValueError(f"pretrained must be another directory than out, but is {self.out}")
-        self.require_positive(
-            *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
-            *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),
-            *("pretrain_learning_rate", "epochs", "batch_size", "learning_rate", "num_clusters"),
-            *("num_partitions", "score_scale", "beta", "anneal_steps", "latent_dim"),
-        )
-        self.require_non_negative(
-            *("reconstruction_weight", "input_noise", "refit_every"),
-            *("beta_steps", "gamma", "delta"),
-        )
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
 
     def check_number_of_images(self, number: int) -> None:
         """Check the settings that the training images have to suffice for.
@@ -149,68 +198,74 @@ class Config(JobSettings):
             ValueError: If there are fewer images than clusters, or than the neighbors of an image
                 and itself.
         """
-        if self.num_clusters > number:
+        if self.networks.num_clusters > number:
             raise ValueError(
                 f"num_clusters must be at most {number}, the number of training images, but is "
-                f"{self.num_clusters}"
+                f"{self.networks.num_clusters}"
             )
-        if "neighbors" in self.pretrainings and self.num_neighbors >= number:
+        if "neighbors" in self.pretrainings and self.pretraining.num_neighbors >= number:
             raise ValueError(
                 f"num_neighbors must be below {number}, the number of training images, but is "
-                f"{self.num_neighbors}"
+                f"{self.pretraining.num_neighbors}"
             )
 
 
-def _as_in_the_paper(config: Config, epochs: int = 1024) -> Config:
-    return dataclasses.replace(
+def _as_in_the_paper(config: Config) -> Config:
+    return replace(
         config,
         preset="paper",
         pretrainings=("contrastive",),
-        priors="mixture",
-        epochs=epochs,
-        trained_layers="heads",
-        sizes="sampled",
-        gradient="relaxed",
         # The paper sums the errors of a batch.
-        reconstruction_weight=float(config.pretrain_batch_size),
+        pretraining=replace(
+            config.pretraining,
+            reconstruction_weight=float(config.pretraining.pretrain_batch_size),
+        ),
+        training=replace(config.training, priors="mixture", trained_layers="heads"),
+        partition=replace(config.partition, sizes="sampled", gradient="relaxed"),
     )
 
 
 _DIGITS = Config(
     out=Path("runs/vc/digits"),
-    pretrain_epochs=400,
-    reconstruction_epochs=400,
-    pretrain_batch_size=628,
-    pretrain_learning_rate=2e-3,
-    input_noise=0.2,
-    epochs=60,
-    learning_rate=1e-3,
-    anneal_steps=300,
-    hidden=(128, 128, 256),
     checkpoint_every=10,
+    networks=NetworkSettings(hidden=(128, 128, 256)),
+    pretraining=PretrainingSettings(
+        pretrain_epochs=400,
+        reconstruction_epochs=400,
+        pretrain_batch_size=628,
+        pretrain_learning_rate=2e-3,
+        input_noise=0.2,
+    ),
+    training=TrainingSettings(epochs=60, learning_rate=1e-3),
+    partition=PartitionSettings(anneal_steps=300),
 )
 _MNIST = Config(
     dataset="mnist",
     out=Path("runs/vc/mnist"),
     pretrainings=("neighbors",),
-    reconstruction_weight=0.3,
-    priors="k-means",
+    pretraining=PretrainingSettings(reconstruction_weight=0.3),
+    training=TrainingSettings(priors="k-means", beta=10.0, schedule="cosine"),
 )
-_FASHION = dataclasses.replace(
+_FASHION = replace(
     _MNIST,
     dataset="fashion-mnist",
     out=Path("runs/vc/fashion-mnist"),
-    latent_dim=20,
-    beta=0.1,
-    trained_layers="heads",
+    networks=NetworkSettings(latent_dim=20),
+    training=TrainingSettings(priors="k-means", beta=0.1, trained_layers="heads"),
+)
+_MNIST_PAPER = replace(_MNIST, training=TrainingSettings(epochs=1024))
+_FASHION_PAPER = replace(
+    _FASHION,
+    training=TrainingSettings(epochs=1024, beta=0.1),
+    partition=PartitionSettings(refit_every=10),
 )
 
 PRESETS: dict[str, Config] = {
     "digits": _DIGITS,
-    "mnist": dataclasses.replace(_MNIST, beta=10.0, schedule="cosine"),
+    "mnist": _MNIST,
     "fashion-mnist": _FASHION,
-    "digits-paper": _as_in_the_paper(_DIGITS, epochs=_DIGITS.epochs),
-    "mnist-paper": _as_in_the_paper(_MNIST),
-    "fashion-mnist-paper": dataclasses.replace(_as_in_the_paper(_FASHION), refit_every=10),
+    "digits-paper": _as_in_the_paper(_DIGITS),
+    "mnist-paper": _as_in_the_paper(_MNIST_PAPER),
+    "fashion-mnist-paper": _as_in_the_paper(_FASHION_PAPER),
 }
 """Defaults of every dataset, and the paper's settings for it."""

@@ -21,21 +21,16 @@ from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.jobs import prepare_jobs
-from models.runs import check_settings
-from models.stages import check_checkpoint
+from models.runs.directory import check_settings
+from models.runs.jobs import prepare_jobs
+from models.training.stages import read_checkpoint
 from models.vc.config import Config
-from models.vc.experiment import PRETRAINING_STAGES, Job
+from models.vc.experiment import Job
+from models.vc.pretrainings import PRETRAININGS
 
 __all__ = ["TABLE", "prepare_directory"]
 
 TABLE = "table1.csv"
-# What pretrained weights depend on.
-_PRETRAINING_SETTINGS = (
-    *("dataset", "pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
-    *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size", "pretrain_learning_rate"),
-    *("reconstruction_weight", "input_noise", "num_clusters", "hidden", "latent_dim"),
-)
 
 
 @rank_zero_only
@@ -60,20 +55,21 @@ def _pretrained(config: Config, jobs: Sequence[Job]) -> Iterator[tuple[Job, Path
     if config.pretrained is None:
         return
     settings = json.loads(config.to_json())
-    check_settings(config.pretrained, {name: settings[name] for name in _PRETRAINING_SETTINGS})
+    weights_depend_on = ("dataset", *config.pretraining.flat(), *config.networks.flat())
+    check_settings(config.pretrained, {name: settings[name] for name in weights_depend_on})
     for job in jobs:
-        for stage in PRETRAINING_STAGES[job.pretraining]:
+        for stage in PRETRAININGS[job.pretraining]:
             path = config.pretrained / job.repetition / f"{stage}.ckpt"
             if not path.is_file():
                 raise ValueError(f"there are no pretrained weights: {path} is missing")
-            check_checkpoint(path)
+            read_checkpoint(path)
             yield job, path
 
 
 def _check_order(directory: Path, job: Job) -> None:
     """Every stage starts from the pretrained weights."""
     paths = [directory / f"{stage}.ckpt" for stage in job.stages]
-    for i, first in enumerate(paths[: len(PRETRAINING_STAGES[job.pretraining])]):
+    for i, first in enumerate(paths[: len(PRETRAININGS[job.pretraining])]):
         for path in paths[i + 1 :]:
             if path.exists() and not first.exists():
                 raise ValueError(f"checkpoint {first} is missing, which {path.name} builds on")

@@ -24,8 +24,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-from models.schedule import scheduled
-from models.stages import per_epoch
+from models.training.losses import per_epoch
+from models.training.schedule import scheduled
 from models.vc.networks import Autoencoder
 from models.vc.pretrain import reconstruction_loss
 

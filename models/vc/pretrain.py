@@ -23,7 +23,7 @@ from kornia import augmentation
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from models.stages import per_epoch
+from models.training.losses import per_epoch
 from models.vc.networks import Autoencoder
 
 __all__ = [

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from sklearn.cluster import KMeans
@@ -13,7 +14,9 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-__all__ = ["ClusterPriors", "assign", "fit_kmeans", "fit_mixture"]
+__all__ = ["ClusterPriors", "Start", "assign", "fit_kmeans", "fit_mixture", "start_priors"]
+
+Start = Literal["k-means", "mixture"]
 
 _LEAST_VARIANCE = 1e-4  # added to all
 
@@ -109,3 +112,23 @@ class ClusterPriors(nn.Module):
         self.loc.copy_(torch.as_tensor(mixture.means_))
         self.log_scale.copy_(torch.as_tensor(mixture.covariances_).log() / 2)
         self.log_weight.copy_(torch.as_tensor(mixture.weights_).log())
+
+
+def start_priors(start: Start, points: Tensor, num_clusters: int, seed: int) -> ClusterPriors:
+    """Fit priors to the clusters of k-means, or take the components of a mixture.
+
+    Args:
+        start: Which of the two.
+        points: Shape ``(N, l)``.
+        num_clusters: Number ``K`` of clusters.
+        seed: Seed of the clustering.
+
+    Raises:
+        ValueError: If a cluster has no point.
+    """
+    priors = ClusterPriors(num_clusters, points.shape[-1])
+    if start == "mixture":
+        priors.copy_from(fit_mixture(points, num_clusters, seed))
+    else:
+        priors.fit_to(points, assign(fit_kmeans(points, num_clusters, seed), points))
+    return priors

@@ -6,26 +6,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from models.schedule import Schedule, scheduled
-from models.stages import derive_seed, per_epoch
+from models.training.losses import ObjectiveTraining
+from models.training.schedule import Schedule, scheduled
+from models.training.seeds import derive_seed
 from models.vc.model import DRPMVCGuide, DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
 from pyro_drpm.infer import ExponentialAnnealing, temperature
 
-__all__ = ["DRPMVCTraining", "VariationalTraining"]
+__all__ = ["DRPMVCTraining", "GrowingBeta", "VariationalTraining"]
 
 
-class VariationalTraining(LightningModule):
+class VariationalTraining(ObjectiveTraining):
     """Minimises the negative ELBO of a model and a guide, per image, with AdamW.
 
     Args:
@@ -66,14 +67,34 @@ class VariationalTraining(LightningModule):
             _, images = batch
             views = self.augment(images)
             batch = views, views, images
-        loss = self.objective(*batch) / len(batch[0])
-        self.log("loss", loss, **per_epoch(len(batch[0])))
-        return loss
+        return self.row_loss(*batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
         return scheduled(optimizer, self.schedule, int(self.trainer.estimated_stepping_batches))
+
+
+@dataclass(frozen=True)
+class GrowingBeta:
+    """Weight of the divergence of the latent variables, which may grow from a tenth.
+
+    Attributes:
+        most: The weight in the end.
+        steps: Steps in which it grows; 0 for no growth.
+
+    Example:
+        >>> beta = GrowingBeta(2.0, steps=4)
+        >>> [round(beta(step), 2) for step in range(6)]
+        [0.2, 0.65, 1.1, 1.55, 2.0, 2.0]
+    """
+
+    most: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        share = 1.0 if step >= self.steps else 0.1 + 0.9 * step / self.steps
+        return self.most * share
 
 
 class DRPMVCTraining(VariationalTraining):

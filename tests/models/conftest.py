@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from models.vae.posteriors import Posterior
-from tests.models import vc_runs
+from tests.models import training_checks, vc_runs
+from tests.models.scripts import MTL, VAE
 from tests.models.view_pairs import B, D
 
 
@@ -27,9 +28,33 @@ def views(seeded: None) -> Posterior:
     return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with training_checks.one_thread():
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished_vc_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of ``models.vc`` that was never killed. Tests that change it copy it."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     vc_runs.run(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def finished_vae_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``models.vae`` that was never killed. Tests that change it copy it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    with training_checks.one_thread():
+        VAE.run(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def finished_mtl_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``models.mtl`` that was never killed. Tests that change it copy it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    with training_checks.one_thread():
+        MTL.run(out)
     return out

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +16,24 @@ import pyro
 import pytest
 import torch
 
-from models.cli import one_line_errors, parse_settings, training_session
-from models.hardware import Hardware
-from models.settings import RunSettings
+from models.runs.cli import one_line_errors, parse_settings
+from models.runs.settings import RunSettings, SettingsGroup
+from models.training.hardware import Hardware
+from models.training.session import training_session
+
+
+@dataclass(frozen=True)
+class Schedule(SettingsGroup):
+    """How the training goes on."""
+
+    rates: tuple[float, ...] = (0.1, 0.01)
+    """Learning rates."""
+    decay: float = 0.5
+    """Weight decay."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_positive("decay")
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class Settings(RunSettings):
     """Where it is."""
     epochs: int = 3
     """Epochs of the training."""
+    schedule: Schedule = Schedule()
 
     def validate(self) -> None:
         super().validate()
@@ -54,6 +70,11 @@ def test_the_dataset_chooses_the_defaults() -> None:
     )
 
 
+def test_options_have_the_names_of_settings_in_groups() -> None:
+    expected = replace(PRESETS["small"], schedule=Schedule((1.0,), decay=0.25))
+    assert parse("--rates", "1", "--decay", "0.25") == expected
+
+
 def test_the_help_describes_own_and_common_settings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         parse("--dataset", "large", "--help")
@@ -71,6 +92,8 @@ def test_the_help_describes_own_and_common_settings(capsys: pytest.CaptureFixtur
         (("--seeds", "0"), "seeds must be positive, but is 0"),
         (("--checkpoint-every", "0"), "checkpoint_every must be positive, but is 0"),
         (("--epochs", "-2"), "epochs must be positive, but is -2"),
+        (("--decay", "0"), "decay must be positive, but is 0.0"),
+        (("--decay", "nan"), "decay must be a finite number, but is nan"),
         (("--out", __file__), "test_cli.py must be a directory, but is a file"),
         (("--device", "cuda"), "torch finds no GPU: use --device cpu"),
     ],
@@ -100,6 +123,8 @@ def test_only_what_the_results_depend_on_is_stored() -> None:
         "num_nodes": 1,
         "dataset": "small",
         "epochs": 3,
+        "rates": [0.1, 0.01],
+        "decay": 0.5,
     }
 
 

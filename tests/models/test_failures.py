@@ -5,33 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-import models.mtl.cli
 import models.vae.cli
 import models.vc.cli
-from models.failures import StageError, require_finite, stage_errors
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.failures import StageError, require_finite, stage_errors
+from models.training.stages import Stage
 from models.vc.priors import ClusterPriors
+from tests.models.scripts import MTL
 from tests.models.test_stages import EPOCHS, ROWS, NoisyRegression
-from tests.models.training_checks import CPU, error_line, one_thread
+from tests.models.training_checks import CPU, error_line
 from tests.models.vc_runs import NEIGHBORS, TINY
 
 SHAPES_VAE = ("--image-size", "16", "--width", "4", "--num-features", "8", "--n-shared", "3")
 TINY_VAE = (*SHAPES_VAE, "--epochs", "2", "--steps-per-epoch", "3", "--batch-size", "8")
-MTL = ("--noise-ratios", "0.3", "--num-features", "8", "--epochs", "1", "--device", "cpu")
 FEW_IMAGES = 1257  # of the digits, to train on
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Diverging(NoisyRegression):
@@ -132,8 +128,8 @@ def test_a_training_of_vae_diverges(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_training_of_mtl_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = (*MTL, "--learning-rate", "1e30", "--methods", "drpm", "--out", str(tmp_path))
-    line = failure(capsys, lambda: models.mtl.cli.main([*arguments]))
+    rate = ("--methods", "drpm", "--learning-rate", "1e30")
+    line = failure(capsys, lambda: MTL.run(tmp_path, *rate))
     assert line.startswith("error: stage drpm: ")
     assert line.endswith("; a smaller --learning-rate than 1e+30 may help")
 
@@ -178,10 +174,10 @@ def test_what_cannot_be_trained_is_said_before_anything_is_trained(
 
 def test_as_many_clusters_and_neighbors_as_there_are_images() -> None:
     config = models.vc.cli.PRESETS["digits"]
-    config.check_number_of_images(config.num_clusters)
+    config.check_number_of_images(config.networks.num_clusters)
     with pytest.raises(ValueError, match="at most 9, the number of training images, but is 10"):
         config.check_number_of_images(9)
     config = models.vc.cli.PRESETS["mnist"]
-    config.check_number_of_images(config.num_neighbors + 1)
+    config.check_number_of_images(config.pretraining.num_neighbors + 1)
     with pytest.raises(ValueError, match="below 10, the number of training images, but is 10"):
-        config.check_number_of_images(config.num_neighbors)
+        config.check_number_of_images(config.pretraining.num_neighbors)

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.hardware import own_part
+from models.training.hardware import own_part
 from tests.models.train_in_processes import ROWS, STEPS, K, N
 from tests.models.training_checks import read_csv
 

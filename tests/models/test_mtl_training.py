@@ -1,21 +1,18 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Trainings of DRPM-MTL and its baseline, resumed and not, and their evaluation."""
+"""Trainings of DRPM-MTL and its baseline, and their evaluation."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
-import joblib
 import pyro
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.image import imread
 from torch import Tensor
 
 from models.data import MultiTaskData, load_multi_task
@@ -25,43 +22,13 @@ from models.mtl.evaluate import score
 from models.mtl.experiment import Job, run_job
 from models.mtl.shares import PartitionKind
 from models.mtl.train import TaskTraining
-from models.stages import ShuffledBatches, Stage
+from models.training.batches import ShuffledBatches
+from models.training.stages import Stage
 from tests.models.celeba_files import TEST, write_celeba
-from tests.models.training_checks import (
-    CPU,
-    Killed,
-    assert_help_shows,
-    error_line,
-    kill_in,
-    one_thread,
-    read_csv,
-    read_curves,
-)
+from tests.models.scripts import MTL
+from tests.models.training_checks import CPU, read_csv
 
-TINY = (
-    *("--noise-ratios", "0.3", "--num-features", "8", "--batch-size", "64"),
-    *("--epochs", "3", "--checkpoint-every", "2", "--device", "cpu"),
-)
-METHODS: tuple[Method, ...] = ("uls", "drpm")
-TABLE, REPETITION = "figure4.csv", Path("condition-0.3") / "seed-0"
-
-
-def run(out: Path, *args: str) -> None:
-    cli.main([*TINY, "--out", str(out), *args])
-
-
-def assert_same(out: Path, reference: Path, methods: tuple[Method, ...] = METHODS) -> None:
-    """A run of some methods has the results of a larger one."""
-    expected = [row for row in read_csv(reference / TABLE) if row["method"] in methods]
-    assert len(expected) == len(methods) and read_csv(out / TABLE) == expected
-    curves = read_curves(reference / REPETITION)
-    assert read_curves(out / REPETITION) == {method: curves[method] for method in methods}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -69,32 +36,16 @@ def digits() -> MultiTaskData:
     return load_multi_task("multi-digits")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never killed."""
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    run(out)
-    return out
-
-
-def test_a_run_leaves_its_table(finished: Path) -> None:
+def test_a_run_leaves_its_table(finished_mtl_run: Path) -> None:
     header = "dataset,method,alpha,seed,epochs,accuracy_left,accuracy_right,size_left,size_right"
-    assert (finished / TABLE).read_text().splitlines()[0] == header
-    uls, drpm = read_csv(finished / TABLE)
+    assert (finished_mtl_run / MTL.table).read_text().splitlines()[0] == header
+    uls, drpm = MTL.rows(finished_mtl_run)
     for row, method in ((uls, "uls"), (drpm, "drpm")):
         run_of = [row[name] for name in ("dataset", "method", "alpha", "seed", "epochs")]
         assert run_of == ["multi-digits", method, "0.3", "0", "3"]
         assert all(0 <= float(row[f"accuracy_{side}"]) <= 1 for side in ("left", "right"))
     assert uls["size_left"] == uls["size_right"] == "8.0"
     assert float(drpm["size_left"]) + float(drpm["size_right"]) == pytest.approx(8)
-
-
-def test_a_run_leaves_its_figures_and_checkpoints(finished: Path) -> None:
-    for path in (finished / "figure4.png", finished / REPETITION / "curves.png"):
-        assert imread(path)[..., :3].std() > 0.01
-    for method in METHODS:
-        assert (finished / REPETITION / f"{method}.ckpt").is_file()
-        assert list((finished / REPETITION / "logs" / method).glob("events.out.tfevents*"))
 
 
 def losses(training: TaskTraining, data: MultiTaskData) -> Tensor:
@@ -127,28 +78,6 @@ def test_training_lowers_the_losses_of_both_tasks(
     assert (losses(training, digits) < 0.9 * before).all()
     assert curve[-1] < 0.9 * curve[0]
     assert training.shares.temperature == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_killed_run_ends_with_the_same_results(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method
-) -> None:
-    steps = -(-len(load_multi_task("multi-digits").train_images) // 64)
-    resume: tuple[str, ...] = ()
-    for step in (3, 2 * steps + 3):  # before and after the checkpoint of the second epoch
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, TaskTraining, method, step)
-            run(tmp_path, "--methods", method, *resume)
-        assert not (tmp_path / TABLE).exists()
-        resume = ("--resume",)
-    run(tmp_path, "--methods", method, *resume)
-    assert_same(tmp_path, finished, (method,))
-
-
-def test_two_trainings_at_once_give_the_same_results(finished: Path, tmp_path: Path) -> None:
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        run(tmp_path, "--jobs", "2")
-    assert_same(tmp_path, finished)
 
 
 def test_predictions_are_counted_over_all_test_images(digits: MultiTaskData) -> None:
@@ -187,7 +116,7 @@ def test_celeba_has_a_row_for_each_attribute(tmp_path: Path) -> None:
         *("dataset", "method", "num_tasks", "seed", "epochs", "task", "accuracy", "size")
     ]
     assert [(row["method"], row["task"]) for row in rows] == [
-        (method, f"Attribute_{task}") for method in METHODS for task in range(3)
+        (method, f"Attribute_{task}") for method in MTL.methods for task in range(3)
     ]
     for row in rows:
         assert float(row["accuracy"]) in [k / len(TEST) for k in range(len(TEST) + 1)]
@@ -214,42 +143,6 @@ def test_the_penalty_of_celeba_makes_sizes_more_equal(
         return abs(left - right)
 
     assert imbalance(1.0) < 0.7 * imbalance(0.0)
-
-
-def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
-    return error_line(capsys, lambda: run(out, *args))
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ("--noise-ratios 0 1.5", "noise_ratios must be numbers from 0 to 1, but one is 1.5"),
-        ("--num-tasks 0 10", "num_tasks must be positive, but one is 0"),
-        ("--noise-ratios 0 0", "noise_ratios must hold different values, but is (0.0, 0.0)"),
-        ("--methods uls uls", "methods must hold different values, but is ('uls', 'uls')"),
-        ("--epochs 0", "epochs must be positive, but is 0"),
-        ("--size-weight -1", "size_weight must not be negative, but is -1.0"),
-        ("--dataset celeba", "pass the directory of the three as data_dir"),
-        ("--dataset multi-mnist --data-dir nowhere", "nowhere"),
-    ],
-)
-def test_bad_arguments_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], args: str, message: str
-) -> None:
-    assert message in fail(capsys, tmp_path / "out", *args.split())
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_cannot_be_resumed_is_one_line(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "there is no run in" in fail(capsys, tmp_path / "none", "--resume")
-    assert "not 0.5" in fail(capsys, finished, "--resume", "--learning-rate", "0.5")
-
-
-def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    defaults = {dataset: preset.learning_rate for dataset, preset in PRESETS.items()}
-    assert_help_shows(capsys, cli.main, "Learning rate (Adam).", defaults)
 
 
 def test_presets_of_the_paper() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.runs import prepare_run
+from models.runs.directory import prepare_run
 
 SETTINGS = '{"beta": 1.0, "hidden": [3, 2]}'
 

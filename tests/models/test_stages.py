@@ -15,7 +15,9 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from models.stages import Batches, ShuffledBatches, Stage, check_checkpoint, derive_seed
+from models.training.batches import Batches, ShuffledBatches
+from models.training.seeds import derive_seed
+from models.training.stages import Stage, read_checkpoint
 from tests.models.training_checks import CPU
 
 EPOCHS = 5
@@ -153,7 +155,7 @@ def test_epochs_and_stages_have_different_seeds() -> None:
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "fit.ckpt"
     torch.save({"stage": "fit", "state_dict": {"weight": torch.arange(1000.0)}}, path)
-    check_checkpoint(path)
+    read_checkpoint(path)
     return path
 
 
@@ -167,22 +169,22 @@ def test_a_damaged_checkpoint_is_refused(checkpoint: Path, damage: str) -> None:
         del content[middle if damage == "truncated" else 0 :]
     checkpoint.write_bytes(content)
     with pytest.raises(ValueError, match=r"fit\.ckpt cannot be read"):
-        check_checkpoint(checkpoint)
+        read_checkpoint(checkpoint)
 
 
 def test_a_checkpoint_of_something_else_is_refused(checkpoint: Path) -> None:
     other = checkpoint.rename(checkpoint.with_name("other.ckpt"))
     with pytest.raises(ValueError, match=r"no checkpoint of the stage other, but of fit"):
-        check_checkpoint(other)
+        read_checkpoint(other)
     torch.save({"weights": torch.zeros(3)}, other)
     with pytest.raises(ValueError, match=r"no checkpoint of the stage other, but of None"):
-        check_checkpoint(other)
+        read_checkpoint(other)
 
 
 def test_a_checkpoint_executes_no_code(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"stage": "fit", "payload": Payload(tmp_path / "executed")}, checkpoint)
     with pytest.raises(ValueError, match=r"fit\.ckpt cannot be read"):
-        check_checkpoint(checkpoint)
+        read_checkpoint(checkpoint)
     assert not (tmp_path / "executed").exists()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from matplotlib.image import imread
 
-from models.curves import Curves, draw_curves, write_curves
-from models.tables import format_table, mean_and_std
+from models.runs.curves import Curves, draw_curves, write_curves
+from models.runs.tables import format_table, mean_and_std
 
 
 def test_mean_and_sample_deviation() -> None:

@@ -1,28 +1,24 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Trainings of DRPM-VAE and its baselines, resumed and not, and their evaluation."""
+"""Trainings of DRPM-VAE and its baselines, and their evaluation."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import joblib
 import pyro
 import pytest
 import torch
-from matplotlib.image import imread
 from torch import Tensor
 
 from models.data import FactorImages, SharedFactors
-from models.vae import cli, figures
+from models.vae import figures
 from models.vae.config import PRESETS
 from models.vae.evaluate import (
     PairCodes,
@@ -38,70 +34,20 @@ from models.vae.model import PairGuide, PairModel
 from models.vae.sharing import Method
 from models.vae.train import PairTraining, make_sharing
 from pyro_drpm.infer import TracePartition_ELBO, temperature
-from tests.models.training_checks import (
-    Killed,
-    assert_help_shows,
-    error_line,
-    kill_in,
-    one_thread,
-    read_csv,
-    read_curves,
-)
+from tests.models.scripts import VAE
+from tests.models.training_checks import read_curves
 
-TINY = (
-    *("--image-size", "16", "--width", "4", "--num-features", "16", "--latent-dim", "4"),
-    *("--epochs", "3", "--steps-per-epoch", "10", "--batch-size", "16", "--checkpoint-every", "2"),
-    *("--learning-rate", "0.01", "--train-pairs", "60", "--test-pairs", "40", "--device", "cpu"),
-)
-METHODS = ("label", "ada", "hg", "drpm")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def run(out: Path, *args: str) -> None:
-    cli.main([*TINY, "--out", str(out), *args])
-
-
-def read_table(out: Path) -> list[dict[str, str]]:
-    return read_csv(out / "table2.csv")
-
-
-def curves_of(out: Path, n_shared: int) -> dict[str, list[str]]:
-    return read_curves(out / f"n_shared-{n_shared}" / "seed-0")
-
-
-def assert_same(out: Path, reference: Path, n_shared: int, methods: tuple[str, ...]) -> None:
-    """A run of some methods and one number of shared factors has the results of a larger one."""
-    expected = [
-        row
-        for row in read_table(reference)
-        if row["n_shared"] == str(n_shared) and row["method"] in methods
-    ]
-    assert len(expected) == len(methods) and read_table(out) == expected
-    curves = curves_of(reference, n_shared)
-    assert curves_of(out, n_shared) == {method: curves[method] for method in methods}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never killed. Tests that change it copy it."""
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    run(out, "--n-shared", "0", "3")
-    return out
-
-
-def test_a_run_leaves_its_table(finished: Path) -> None:
+def test_a_run_leaves_its_table(finished_vae_run: Path) -> None:
     header = (
         "method,n_shared,seed,shared_accuracy,independent_accuracy,estimated_shared,squared_error"
     )
-    assert (finished / "table2.csv").read_text().splitlines()[0] == header
-    rows = read_table(finished)
+    assert (finished_vae_run / VAE.table).read_text().splitlines()[0] == header
+    rows = VAE.rows(finished_vae_run)
     assert [(row["n_shared"], row["method"], row["seed"]) for row in rows] == [
-        (n_shared, method, "0") for n_shared in ("0", "3") for method in METHODS
+        (n_shared, method, "0") for n_shared in ("0", "3") for method in VAE.methods
     ]
     for row in rows:
         assert (row["shared_accuracy"] == "") == (row["n_shared"] == "0")
@@ -111,91 +57,11 @@ def test_a_run_leaves_its_table(finished: Path) -> None:
         assert row["method"] != "label" or estimate == 3
 
 
-def test_a_run_leaves_its_figures_and_checkpoints(finished: Path) -> None:
-    drawn = [finished / "figure3.png"]
-    for n_shared in (0, 3):
-        directory = finished / f"n_shared-{n_shared}" / "seed-0"
-        drawn.append(directory / "curves.png")
-        for method in METHODS:
-            drawn.append(directory / f"{method}-swaps.png")
-            assert (directory / f"{method}.ckpt").is_file()
-            assert list((directory / "logs" / method).glob("events.out.tfevents*"))
-    for path in drawn:
-        assert imread(path)[..., :3].std() > 0.01, path
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_training_lowers_the_loss(finished: Path, method: str) -> None:
-    for n_shared in (0, 3):
-        first, *_, last = map(float, curves_of(finished, n_shared)[method])
+@pytest.mark.parametrize("method", VAE.methods)
+def test_training_lowers_the_loss(finished_vae_run: Path, method: str) -> None:
+    for repetition in VAE.repetitions:
+        first, *_, last = map(float, read_curves(finished_vae_run / repetition)[method])
         assert last < 0.97 * first
-
-
-def test_a_killed_run_ends_with_the_same_results(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    some = ("--methods", "hg", "drpm", "--n-shared", "3")
-    resume: tuple[str, ...] = ()
-    for stage, step in (("hg", 5), ("hg", 25), ("drpm", 27)):  # checkpoints at steps 20 and 30
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, PairTraining, stage, step)
-            run(tmp_path, *some, *resume)
-        assert not (tmp_path / "table2.csv").exists()
-        resume = ("--resume",)
-    run(tmp_path, *some, *resume)
-    assert_same(tmp_path, finished, 3, ("hg", "drpm"))
-
-
-def test_two_trainings_at_once_give_the_same_results(finished: Path, tmp_path: Path) -> None:
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        run(tmp_path, "--jobs", "2", "--methods", "label", "drpm", "--n-shared", "3")
-    assert_same(tmp_path, finished, 3, ("label", "drpm"))
-
-
-def fail(capsys: pytest.CaptureFixture[str], out: Path, *args: str) -> str:
-    return error_line(capsys, lambda: run(out, *args))
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ("--n-shared 8", "n_shared must be numbers from 0 to 7, but is (8,)"),
-        ("--n-shared -1 0", "n_shared must be numbers from 0 to 7, but is (-1, 0)"),
-        ("--n-shared 3 3", "n_shared must hold different values, but is (3, 3)"),
-        ("--methods drpm drpm", "methods must hold different values, but is ('drpm', 'drpm')"),
-        ("--image-size 30", "multiples of 16, but have 30 x 30"),
-        ("--jobs 0", "jobs must be positive, but is 0"),
-        ("--devices 0", "devices must be positive, but is 0"),
-        ("--jobs 3 --devices 2", "jobs must be 1 where several devices train together, but is 3"),
-        ("--beta 0", "beta must be positive, but is 0.0"),
-        ("--delta -1", "delta must not be negative, but is -1.0"),
-        ("--dataset mpi3d", "pass its directory as data_dir"),
-        ("--dataset dsprites --data-dir nowhere", "nowhere"),
-    ],
-)
-def test_bad_arguments_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], args: str, message: str
-) -> None:
-    assert message in fail(capsys, tmp_path / "out", *args.split())
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_cannot_be_resumed_is_one_line(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "there is no run in" in fail(capsys, tmp_path / "none", "--resume")
-    same = ("--resume", "--n-shared", "0", "3")
-    assert "not 0.5" in fail(capsys, finished, *same, "--delta", "0.5")
-    out = tmp_path / "damaged"
-    shutil.copytree(finished, out)
-    path = out / "n_shared-3" / "seed-0" / "ada.ckpt"
-    path.write_bytes(path.read_bytes()[:1000])
-    assert str(path) in fail(capsys, out, *same)
-
-
-def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    defaults = {dataset: preset.batch_size for dataset, preset in PRESETS.items()}
-    assert_help_shows(capsys, cli.main, "Pairs of images of a step.", defaults)
 
 
 def test_learning_rate_falls_over_the_whole_training() -> None:

@@ -73,6 +73,6 @@ def test_bad_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_help_shows_the_defaults_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     defaults: dict[str, object] = {
-        p.dataset: p.epochs for p in PRESETS.values() if p.preset == "default"
+        p.dataset: p.training.epochs for p in PRESETS.values() if p.preset == "default"
     }
     assert_help_shows(capsys, cli.main, "Epochs of DRPM-VC and of all VaDEs.", defaults)

@@ -20,20 +20,17 @@ import numpy as np
 import pytest
 import torch
 
-from models.vc import experiment
-from models.vc.config import Method
+from models.runs.curves import Curves
+from models.vc import cli
+from models.vc.config import Config, Method
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
+from models.vc.experiment import Job, Result
 from models.vc.information import InformationTraining
 from models.vc.neighbors import NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
-from tests.models.training_checks import (
-    Killed,
-    kill_in,
-    read_csv,
-    read_curves,
-)
+from tests.models.training_checks import read_csv, read_curves, run_killed
 from tests.models.vc_runs import NEIGHBORS, SEED, STAGES, TINY, fail, load, results, run
 
 
@@ -72,28 +69,21 @@ def test_the_frozen_layers_do_not_change(finished_vc_run: Path) -> None:
         assert not any(torch.equal(weights["pretrain"][n], trained[n]) for n in hidden + heads)
 
 
-KILLS: list[tuple[str, type, int]] = [
-    ("pretrain", ContrastivePretraining, 0),  # before its first checkpoint
-    ("pretrain", ContrastivePretraining, 7),
-    ("vade", VariationalTraining, 8),
-    ("vade-frozen", VariationalTraining, 10),
-    ("vade-augmented", VariationalTraining, 12),
-    ("categorical", VariationalTraining, 13),
-    ("drpm", DRPMVCTraining, 14),
+KILLS: list[tuple[type, str, int]] = [
+    (ContrastivePretraining, "pretrain", 0),  # before its first checkpoint
+    (ContrastivePretraining, "pretrain", 7),
+    (VariationalTraining, "vade", 8),
+    (VariationalTraining, "vade-frozen", 10),
+    (VariationalTraining, "vade-augmented", 12),
+    (VariationalTraining, "categorical", 13),
+    (DRPMVCTraining, "drpm", 14),
 ]
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_results(
     finished_vc_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resume: tuple[str, ...] = ()
-    for stage, training, step in KILLS:
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, training, stage, step)
-            run(tmp_path, *resume)
-        assert not (tmp_path / TABLE).exists()
-        resume = ("--resume",)
-    run(tmp_path, *resume)
+    run_killed(monkeypatch, lambda *args: run(tmp_path, *args), KILLS, tmp_path / TABLE)
     assert results(tmp_path) == results(finished_vc_run)
 
 
@@ -117,17 +107,13 @@ def test_a_pretraining_with_neighbors_killed_in_both_stages_ends_with_the_same_r
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("--pretrainings", "neighbors", "--methods", "latent-gmm", *NEIGHBORS)
-    resume: tuple[str, ...] = ()
-    for stage, training, step in (
-        ("pretrain", NeighborPretraining, 7),
-        ("pretrain-clusters", InformationTraining, 0),
-        ("pretrain-clusters", InformationTraining, 7),
-    ):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            kill_in(patch, training, stage, step)
-            run(tmp_path / "killed", *arguments, *resume)
-        resume = ("--resume",)
-    run(tmp_path / "killed", *arguments, *resume)
+    kills: list[tuple[type, str, int]] = [
+        (NeighborPretraining, "pretrain", 7),
+        (InformationTraining, "pretrain-clusters", 0),
+        (InformationTraining, "pretrain-clusters", 7),
+    ]
+    killed = tmp_path / "killed"
+    run_killed(monkeypatch, lambda *args: run(killed, *arguments, *args), kills, killed / TABLE)
     run(tmp_path / "whole", *arguments)
     seed = Path("neighbors/seed-0")
     curves = read_curves(tmp_path / "whole" / seed)
@@ -158,13 +144,12 @@ def test_a_new_run_replaces_an_old_one(finished_vc_run: Path, tmp_path: Path) ->
 def test_several_seeds_and_pretrainings_give_means_and_deviations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def scores(self: experiment.Experiment) -> dict[Method, Scores]:
-        self.curves = {"drpm": {"loss": [1.0]}}
-        contrastive = self.job.pretraining == "contrastive"
-        acc = {3: 0.75, 4: 0.85}[self.job.seed] if contrastive else 0.5
-        return {"drpm": Scores(0.5, 0.25, acc)}
+    def scores(config: Config, job: Job) -> tuple[list[Result], Curves]:
+        contrastive = job.pretraining == "contrastive"
+        acc = {3: 0.75, 4: 0.85}[job.seed] if contrastive else 0.5
+        return [Result(job, "drpm", Scores(0.5, 0.25, acc))], {"drpm": {"loss": [1.0]}}
 
-    monkeypatch.setattr(experiment.Experiment, "run", scores)
+    monkeypatch.setattr(cli, "run_job", scores)
     both = ("--pretrainings", "contrastive", "reconstruction", "--methods", "drpm")
     run(tmp_path, "--seed", "3", "--seeds", "2", *both)
     first, second = capsys.readouterr().out.split("reconstruction pretraining")

@@ -17,9 +17,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from models.cli import training_session
-from models.hardware import Hardware
-from models.stages import Stage, per_epoch
+from models.training.hardware import Hardware
+from models.training.losses import per_epoch
+from models.training.session import training_session
+from models.training.stages import Stage
 from pyro_drpm import DRPM
 
 K, N, STEPS, ROWS = 3, 5, 4, 6

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.hardware import Hardware
+from models.training.hardware import Hardware
 
 __all__ = [
     "CPU",
@@ -25,6 +25,7 @@ __all__ = [
     "one_thread",
     "read_csv",
     "read_curves",
+    "run_killed",
 ]
 
 
@@ -47,6 +48,30 @@ def kill_in(patch: pytest.MonkeyPatch, training: type, stage: str, step: int) ->
     patch.setattr(training, "training_step", fatal)
 
 
+def run_killed(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., None],
+    kills: Sequence[tuple[type, str, int]],
+    table: Path,
+) -> None:
+    """Run, killed in steps of stages and resumed each time; the table comes in the end.
+
+    Args:
+        monkeypatch: Kills for a while.
+        run: Called with ``--resume`` from the second time on.
+        kills: Trainings, the names of their stages, and the steps.
+        table: What the run writes last.
+    """
+    resume: tuple[str, ...] = ()
+    for training, stage, step in kills:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_in(patch, training, stage, step)
+            run(*resume)
+        assert not table.exists()
+        resume = ("--resume",)
+    run(*resume)
+
+
 def error_line(capsys: pytest.CaptureFixture[str], run: Callable[[], None]) -> str:
     """Run, expect exit code 2 and one line of error, and give it."""
     with pytest.raises(SystemExit) as exit_info:
@@ -59,7 +84,7 @@ def error_line(capsys: pytest.CaptureFixture[str], run: Callable[[], None]) -> s
 
 def assert_help_shows(
     capsys: pytest.CaptureFixture[str],
-    main: Callable[[list[str]], None],
+    main: Callable[[Sequence[str]], None],
     description: str,
     defaults: Mapping[str, object],
 ) -> None:

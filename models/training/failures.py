@@ -30,9 +30,9 @@ def stage_errors(stage: str, remedy: str) -> Iterator[None]:
 
     Example:
         >>> with stage_errors("fit", "fewer clusters may help"):
-        ...     raise ValueError("cluster 3 has no point")
+        ...     raise ValueError("cluster 3 is empty")
         Traceback (most recent call last):
-        models.failures.StageError: stage fit: cluster 3 has no point; fewer clusters may help
+        models.training.failures.StageError: stage fit: cluster 3 is empty; fewer clusters may help
     """
     try:
         yield

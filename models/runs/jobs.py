@@ -14,12 +14,13 @@ from typing import Protocol, TypeVar
 from joblib import Parallel, delayed
 from lightning.fabric.utilities import rank_zero_only
 
-from models.cli import training_session
-from models.curves import Curves, draw_curves, write_curves
-from models.runs import prepare_run
-from models.settings import RunSettings
+from models.runs.curves import Curves, draw_curves, write_curves
+from models.runs.directory import prepare_run
+from models.runs.settings import RunSettings
+from models.training.session import training_session
+from models.training.stages import Stage
 
-__all__ = ["JobSettings", "TrainingJob", "prepare_jobs", "print_files", "run_jobs"]
+__all__ = ["JobSettings", "TrainingJob", "job_stage", "prepare_jobs", "print_files", "run_jobs"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class TrainingJob(Protocol):
     """What is trained.
 
     Attributes:
+        seed: Seed of the repetition.
         repetition: Directory of the checkpoints relative to that of the run.
         stages: Names of the training stages, and of their checkpoints.
     """
+
+    @property
+    def seed(self) -> int: ...
 
     @property
     def repetition(self) -> str: ...
@@ -75,6 +80,31 @@ def prepare_jobs(
         repetitions=list(dict.fromkeys(job.repetition for job in jobs)),
         stages=list(dict.fromkeys(stage for job in jobs for stage in job.stages)),
         results=results,
+    )
+
+
+def job_stage(
+    settings: RunSettings, job: TrainingJob, name: str, epochs: int, *, title: str, remedy: str
+) -> Stage:
+    """Give a stage of a job, for which the settings of the run say where and how it is trained.
+
+    Args:
+        settings: Settings of the run.
+        job: What is trained.
+        name: Name of the stage.
+        epochs: Number of epochs.
+        title: Of the progress bar.
+        remedy: What to do if the training diverges.
+    """
+    return Stage(
+        name,
+        settings.out / job.repetition,
+        job.seed,
+        epochs,
+        settings.checkpoint_every,
+        settings.hardware,
+        title,
+        remedy,
     )
 
 

@@ -1,14 +1,16 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tables of results in plain text."""
+"""Tables of results, in plain text and as files."""
 
 from __future__ import annotations
 
+import csv
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-__all__ = ["format_table", "mean_and_std"]
+__all__ = ["format_table", "mean_and_std", "write_csv"]
 
 _MIN_NAME, _MIN_COLUMN = 16, 15  # characters; room for "0.123 ± 0.004"
 
@@ -45,3 +47,17 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(
         name.ljust(first) + "".join(map(str.rjust, cells, others)) for name, *cells in lines
     )
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV, every number with all its digits.
+
+    Args:
+        path: Where to save the file.
+        header: Titles of the columns.
+        rows: Their cells.
+    """
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

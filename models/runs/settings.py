@@ -1,36 +1,29 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Settings that all command lines have, and those of repeated trainings."""
+"""Settings: in groups, those that all command lines have, and those of repeated trainings."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from models.hardware import Hardware
+from models.training.hardware import Hardware
 
-__all__ = ["RunSettings", "Settings"]
+__all__ = ["RunSettings", "Settings", "SettingsGroup"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Where a run goes, and its seed.
+class SettingsGroup:
+    """Settings that belong together; the command line has all of them side by side.
 
-    The settings of a command derive from this class, which also keeps the options of all command
-    lines the same.
+    A group may hold others, and no two settings have the same name.
     """
-
-    out: Path
-    """Directory of the results; a run that is there already is replaced."""
-    seed: int = 0
-    """Seed of all random numbers, or that of the first repetition."""
 
     def validate(self) -> None:
         """Check the ranges of the settings.
@@ -38,12 +31,18 @@ class Settings:
         Raises:
             ValueError: If one is out of its range.
         """
-        if self.out.exists() and not self.out.is_dir():
-            raise ValueError(f"{self.out} must be a directory, but is a file")
         for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
+            if isinstance(value, SettingsGroup):
+                value.validate()
+            elif isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, but is {value}")
-        self.require_non_negative("seed")
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by their names, those of the groups that it holds among them."""
+        settings: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            settings |= value.flat() if isinstance(value, SettingsGroup) else {name: value}
+        return settings
 
     def require_positive(self, *names: str) -> None:
         """Check that settings are above zero; raise :class:`ValueError` otherwise."""
@@ -63,6 +62,26 @@ class Settings:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} must hold different values, but is {values}")
+
+
+@dataclass(frozen=True)
+class Settings(SettingsGroup):
+    """Where a run goes, and its seed.
+
+    The settings of a command derive from this class, which also keeps the options of all command
+    lines the same.
+    """
+
+    out: Path
+    """Directory of the results; a run that is there already is replaced."""
+    seed: int = 0
+    """Seed of all random numbers, or that of the first repetition."""
+
+    def validate(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"{self.out} must be a directory, but is a file")
+        super().validate()
+        self.require_non_negative("seed")
 
 
 @dataclass(frozen=True)
@@ -118,8 +137,8 @@ class RunSettings(Settings):
 
     def to_json(self) -> str:
         """All settings that the results depend on."""
-        settings = dataclasses.asdict(self)
-        return json.dumps({k: v for k, v in settings.items() if k not in _ASIDE}, indent=2)
+        settings = {name: x for name, x in self.flat().items() if name not in _ASIDE}
+        return json.dumps(settings, indent=2)
 
 
 # Where files are and how a run is done; the results are the same.

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from models.runs.tables import write_csv
 
 __all__ = ["Curves", "draw_curves", "write_curves"]
 
@@ -23,12 +24,13 @@ def write_curves(path: Path, curves: Curves) -> None:
         path: Where to save the file.
         curves: Values per epoch of every metric of every stage.
     """
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("stage", "metric", "epoch", "value"))
-        for stage, metrics in curves.items():
-            for metric, values in metrics.items():
-                writer.writerows((stage, metric, *row) for row in enumerate(values))
+    rows = (
+        (stage, metric, epoch, value)
+        for stage, metrics in curves.items()
+        for metric, values in metrics.items()
+        for epoch, value in enumerate(values)
+    )
+    write_csv(path, ("stage", "metric", "epoch", "value"), rows)
 
 
 def draw_curves(path: Path, curves: Curves) -> None:

@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import pyro
 import tyro
 
-from models.hardware import Hardware
-from models.settings import Settings
+from models.runs.settings import Settings
 
-__all__ = ["one_line_errors", "parse_settings", "training_session"]
+__all__ = ["one_line_errors", "parse_settings"]
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -58,7 +54,8 @@ def parse_settings(
         prog=prog,
         default=preset,
         args=args,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        # Groups of settings are for the reader of the code; options have the names of the settings.
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
     settings.validate()
     return settings
@@ -70,32 +67,10 @@ def one_line_errors(kind: type[Exception] = ValueError) -> Iterator[None]:
 
     Args:
         kind: The error: a :class:`ValueError` where settings and files are read,
-            :class:`~models.failures.StageError` where the stages of a run follow.
+            :class:`~models.training.failures.StageError` where the stages of a run follow.
     """
     try:
         yield
     except kind as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-@contextmanager
-def training_session(hardware: Hardware) -> Iterator[None]:
-    """Start all processes, keep Lightning quiet and Pyro's parameters where optimisers find them.
-
-    Args:
-        hardware: Where the trainings of the session run.
-    """
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    # Below this level it tells about accelerators and gives tips; progress bars suffice.
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), pyro.settings.context(module_local_params=True):
-            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            with hardware.processes():
-                yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

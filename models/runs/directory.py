@@ -23,9 +23,9 @@ from typing import Any
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.stages import check_checkpoint
+from models.training.stages import read_checkpoint
 
-__all__ = ["check_settings", "prepare_run"]
+__all__ = ["check_settings", "prepare_run", "read_settings"]
 
 
 @rank_zero_only
@@ -61,7 +61,7 @@ def prepare_run(
         check_settings(out, json.loads(settings))
         for path in (out / name / f"{stage}.ckpt" for name in repetitions for stage in stages):
             if path.exists():
-                check_checkpoint(path)
+                read_checkpoint(path)
         return
     _remove_old_run(out, repetitions, results)
     for name in repetitions:
@@ -101,19 +101,31 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "*", name)
 
 
+def read_settings(out: Path) -> dict[str, Any]:
+    """Give the settings of the run in a directory.
+
+    Raises:
+        ValueError: If there is no run, or its settings cannot be read.
+    """
+    stored = out / "config.json"
+    if not stored.is_file():
+        raise ValueError(f"there is no run in {out}: {stored} is missing")
+    try:
+        settings = json.loads(stored.read_text())
+    except ValueError as error:
+        raise ValueError(f"{stored} cannot be read: it is truncated or corrupt") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{stored} must hold settings by their names")
+    return settings
+
+
 def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     """Check that the run in a directory has the same settings, for some of them.
 
     Raises:
         ValueError: If there is no run, or one with other settings.
     """
-    stored = out / "config.json"
-    if not stored.is_file():
-        raise ValueError(f"there is no run in {out}: {stored} is missing")
-    try:
-        before = json.loads(stored.read_text())
-    except ValueError as error:
-        raise ValueError(f"{stored} cannot be read: it is truncated or corrupt") from error
+    before = read_settings(out)
     for name, now in settings.items():
         if before.get(name) != now:
             raise ValueError(

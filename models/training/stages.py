@@ -1,0 +1,120 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training stages that can be killed at any moment and resumed.
+
+A stage trains one Lightning module and writes ``<name>.ckpt`` into the directory of its run, always
+at the end of an epoch. Every epoch seeds all random number generators from the seed of the run, the
+name of the stage and its own number, so what an epoch does depends on nothing but the checkpoint it
+starts from: a resumed training repeats the one that was never killed.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from models.training.batches import Batches, LateBatches
+from models.training.callbacks import EpochCheckpoint, FiniteNumbers, History, StageProgress
+from models.training.failures import stage_errors
+from models.training.hardware import Hardware
+from models.training.seeds import EpochSeeds
+
+__all__ = ["Stage", "read_checkpoint"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read the checkpoint of the stage that a file is named after, onto the CPU.
+
+    Raises:
+        ValueError: If the file is truncated, corrupt, or something else.
+    """
+    try:
+        checkpoint = _read_zip(path)
+        stage = checkpoint.get("stage")
+    except Exception as error:  # whatever the readers stumble over
+        raise ValueError(f"checkpoint {path} cannot be read: it is truncated or corrupt") from error
+    if stage != path.stem:
+        raise ValueError(f"{path} is no checkpoint of the stage {path.stem}, but of {stage}")
+    return checkpoint
+
+
+def _read_zip(path: Path) -> dict[str, Any]:
+    # PyTorch does not compare checksums, and would train on with flipped bits.
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"wrong checksum of {damaged}")
+    # Lightning loads it without executing pickled code, too.
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a run.
+
+    Attributes:
+        name: Names the checkpoint and the logs.
+        directory: Directory of the checkpoint and the logs.
+        seed: Seed of the repetition.
+        epochs: Number of epochs.
+        checkpoint_every: Number of epochs from one checkpoint to the next; the last epoch always
+            writes one.
+        hardware: Where to train.
+        title: Of the progress bar, before the seed and the name.
+        remedy: What to do if the training diverges.
+    """
+
+    name: str
+    directory: Path
+    seed: int
+    epochs: int
+    checkpoint_every: int = 1
+    hardware: Hardware = Hardware()
+    title: str = ""
+    remedy: str = "a smaller learning rate may help"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
+        return self.directory / f"{self.name}.ckpt"
+
+    def fit(self, module: LightningModule, batches: Batches) -> dict[str, list[float]]:
+        """Train a module, from its checkpoint if there is one.
+
+        Args:
+            module: What to train; it logs its metrics per epoch, ``loss`` among them.
+            batches: The data.
+
+        Returns:
+            The logged metrics of every epoch.
+
+        Raises:
+            StageError: If the training diverges, which is looked for at the end of every epoch,
+                before the checkpoint.
+        """
+        history, seeds = History(), EpochSeeds(self.seed, self.name)
+        trainer = Trainer(
+            **self.hardware.arguments(),
+            max_epochs=self.epochs,
+            logger=TensorBoardLogger(self.directory / "logs", name=self.name, version=""),
+            callbacks=[
+                seeds,
+                StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip()),
+                history,
+                FiniteNumbers(),
+                EpochCheckpoint(self.checkpoint, self.checkpoint_every),
+            ],
+            enable_model_summary=False,
+            log_every_n_steps=1,
+        )
+        ckpt_path = self.checkpoint if self.checkpoint.exists() else None
+        late = LateBatches(batches, seeds, self.hardware.num_processes)
+        with stage_errors(self.name, self.remedy):
+            trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
+        return history.metrics
