@@ -7,10 +7,10 @@ Two views ``v = 1, 2`` of a pair have latent variables of ``d`` dims, some of wh
 loss of a pair has the mean of both views' reconstructions, as in the paper, and half of the
 divergence of the latent variables.
 
-The paper counts the divergence of a shared dim for each view, as if both had a variable of their
-own, which merely happen to have the same posterior. Then nothing is gained by sharing a dim, and
-little is: dims are shared only as far as the prior asks for it. Here they are one variable by
-default, which the loss counts once, and what the views have in common is cheaper to say once.
+The paper counts the divergence of a shared dim twice, once for each view, as if each view had a
+variable of its own with the same posterior. Then sharing a dim makes the loss no lower, and dims
+are shared only as far as the prior asks for it. Here a shared dim is one variable by default, and
+the loss counts it once: what the views have in common is cheaper to say once.
 """
 
 from __future__ import annotations
