@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pyro
 from lightning.fabric.utilities import rank_zero_only
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from models.data import ImageData, load_images
@@ -21,7 +22,7 @@ from models.training.seeds import derive_seed
 from models.vc.config import Config, Method, Pretraining
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
-from models.vc.fit import Fit, Training
+from models.vc.fit import Fit
 from models.vc.methods import CLUSTERINGS, TRAININGS, ClusteringTask
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrainings import PRETRAININGS, PretrainingTask
@@ -153,7 +154,9 @@ def _train(
     return clusters, curve
 
 
-def _run_stage(config: Config, job: Job, name: str, fit: Fit[Training]) -> dict[str, list[float]]:
+def _run_stage(
+    config: Config, job: Job, name: str, fit: Fit[LightningModule]
+) -> dict[str, list[float]]:
     remedy = _remedy(config, job, name)
     stage = job_stage(config, job, name, fit.epochs, title=job.pretraining, remedy=remedy)
     return stage.fit(fit.training, fit.batches)

@@ -249,7 +249,7 @@ def test_leave_one_out_at_one_site() -> None:
             fn = DRPM(log_omega=torch.zeros(2).double(), log_s=log_s)
             drawn[name] = pyro.sample(name, fn, infer=options)
 
-    elbo = TracePartition_ELBO(num_particles=2)
+    elbo = TracePartition_ELBO(num_particles=8)
     loss = elbo.differentiable_loss(
         lambda: program([torch.zeros(5).double()] * 2, None),
         lambda: program(leaves, RLOO),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from tests.models.training_checks import (
     assert_help_shows,
 )
 from tests.models.vc_runs import SEED, fail
+
+
+def test_every_setting_is_an_option_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    options = re.findall(r"\s--(?:no-)?([a-z-]+)", capsys.readouterr().out)
+    assert {*options} - {"help"} == {name.replace("_", "-") for name in PRESETS["digits"].flat()}
 
 
 def test_the_preset_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
