@@ -4,6 +4,7 @@
 """Distributions over partitions, subset sizes and orderings."""
 
 from pyro_drpm.distributions import constraints, size_divergences  # noqa: F401
+from pyro_drpm.distributions.affinity_sizes import sizes_given_affinities
 from pyro_drpm.distributions.dirichlet_multinomial_sizes import DirichletMultinomialSizes
 from pyro_drpm.distributions.drpm import DRPM
 from pyro_drpm.distributions.fixed_sizes import FixedSizes
@@ -25,4 +26,5 @@ __all__ = [
     "PotentialSizes",
     "SizeDistribution",
     "constraints",
+    "sizes_given_affinities",
 ]
