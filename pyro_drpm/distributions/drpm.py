@@ -15,25 +15,21 @@ from torch.distributions import constraints
 from pyro_drpm.distributions.arguments import check_match, checked_temperature
 from pyro_drpm.distributions.batching import expanded_batch_shape
 from pyro_drpm.distributions.constraints import partition_matrix, relaxed_partition_matrix
-from pyro_drpm.distributions.drawn_partition import DrawnPartition
 from pyro_drpm.distributions.element_scores import ElementScores
 from pyro_drpm.distributions.hypergeometric import MultivariateFisherHypergeometric
+from pyro_drpm.distributions.partition_summaries import PartitionSummaries
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.scores import assignment_of
 from pyro_drpm.distributions.size_distribution import SizeDistribution
-from pyro_drpm.ops.labels import all_partitions
 from pyro_drpm.types import Gradient, UpperBound
 
 __all__ = ["DRPM"]
 
-_MAX_ENUMERATED = 1 << 16
-_MAX_FOR_MODE = 128
-_MAX_FOR_MEAN = 512
 # Arguments that the law of the sizes has.
 _OF_SIZES = ("omega", "log_omega", "capacities", "sizes")
 
 
-class DRPM(DrawnPartition):
+class DRPM(PartitionSummaries):
     r"""Differentiable random partition of ``n`` elements into at most ``K`` subsets.
 
     A sample is a matrix ``Y`` of shape ``(K, n)`` whose columns are one-hot: ``Y[k, i]`` is 1 where
@@ -104,6 +100,8 @@ class DRPM(DrawnPartition):
         "s": constraints.independent(constraints.positive, 1),
         "log_omega": constraints.real_vector,
         "log_s": constraints.real_vector,
+        "subset_s": constraints.independent(constraints.positive, 2),
+        "log_subset_s": constraints.independent(constraints.real, 2),
     }
 
     def __init__(
@@ -206,15 +204,21 @@ class DRPM(DrawnPartition):
         return new
 
     def __repr__(self) -> str:
-        filled = self.ordering if self._assignment.has_ranks else self._assignment
-        name = "ordering" if self._assignment.has_ranks else "assignment"
-        return f"{type(self).__name__}(sizes: {self.sizes}, {name}: {filled})"
+        filled = (
+            f"ordering: {self.ordering}"
+            if self._assignment.has_ranks
+            else f"log_subset_s: {self.log_subset_s.shape}"
+        )
+        return f"{type(self).__name__}(sizes: {self.sizes}, {filled})"
 
     @classmethod
     def infer_shapes(cls, **arg_shapes: torch.Size) -> tuple[torch.Size, torch.Size]:
         """Batch and event shape from argument shapes; that of ``sizes`` has ``K`` in the end."""
         of_sizes = {name: arg_shapes[name] for name in _OF_SIZES if name in arg_shapes}
         sizes, size_event = MultivariateFisherHypergeometric.infer_shapes(**of_sizes)
+        for name in {"subset_s", "log_subset_s"} & arg_shapes.keys():
+            shape = arg_shapes[name]
+            return torch.broadcast_shapes(sizes, shape[:-2]), size_event + shape[-1:]
         ordering, ordering_event = PlackettLuce.infer_shapes(**arg_shapes)
         return torch.broadcast_shapes(sizes, ordering), size_event + ordering_event
 
@@ -249,14 +253,25 @@ class DRPM(DrawnPartition):
 
     @property
     def log_s(self) -> Tensor:
-        """Log-scores, shape ``(*batch, n)``, or ``(*batch, K, n)`` for every subset."""
-        shape = self.event_shape[1:] if self._assignment.has_ranks else self.event_shape
-        return self._assignment.log_s.expand(self.batch_shape + shape)
+        """Log-scores, shape ``(*batch, n)``, where there is one per element."""
+        return self.ordering.log_s
 
     @property
     def s(self) -> Tensor:
         """Scores, likewise."""
         return self.log_s.exp()
+
+    @property
+    def log_subset_s(self) -> Tensor:
+        """Log-scores for every subset, shape ``(*batch, K, n)``; equal rows for one per element."""
+        log_s = self._assignment.log_s
+        rows = log_s.unsqueeze(-2) if self._assignment.has_ranks else log_s
+        return rows.expand(self.batch_shape + self.event_shape)
+
+    @property
+    def subset_s(self) -> Tensor:
+        """Scores for every subset, likewise."""
+        return self.log_subset_s.exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Exact log-mass, shape ``(*sample, *batch)``."""
@@ -321,67 +336,6 @@ class DRPM(DrawnPartition):
             else self._assignment.log_highest_ordering()
         )
         return self._full(size_part), self._full(best)
-
-    @property
-    def mean(self) -> Tensor:
-        """Exact probabilities of each element to be in each subset, shape ``(*batch, K, n)``.
-
-        Differentiable in weights and scores: for a function that is linear in ``Y`` a gradient
-        without noise.
-
-        Raises:
-            ValueError: If there are more than 512 elements.
-            NotImplementedError: With a score for every subset and element.
-        """
-        self._require_few(_MAX_FOR_MEAN, "exact means", "the mean of samples")
-        mean = self._assignment.mean(self._sizes.boundary_survival())
-        return mean.to(self._dtype).expand(self.batch_shape + self.event_shape)
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable partition, shape ``(*batch, K, n)``, without gradients.
-
-        Raises:
-            ValueError: If there are more than 128 elements; :attr:`noiseless` is a partition of any
-                number, though not always the most probable one.
-        """
-        self._require_few(_MAX_FOR_MODE, "the most probable partition", "noiseless, for example")
-        table = self._sizes.log_potential_table()
-        Y = self._assignment.most_probable(table, self._sizes.empty_last)
-        return Y.to(self._dtype).expand(self.batch_shape + self.event_shape)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All partitions, shape ``(K ** n, *batch, K, n)`` or with ones for ``batch``.
-
-        Partitions that exceed the capacities are among them, with mass 0.
-
-        Raises:
-            ValueError: If there are more than 65,536 of them.
-        """
-        num_subsets, n = self.event_shape
-        if num_subsets**n > _MAX_ENUMERATED:
-            raise ValueError(
-                f"{type(self).__name__}: expected K ** n to be at most {_MAX_ENUMERATED} for "
-                f"enumeration, but got K={num_subsets} and n={n}. NUTS and HMC enumerate a latent "
-                "DRPM: for these give hard=False and replace the site by its noise with "
-                "pyro.poutine.reparam and pyro_drpm.infer.DRPMReparam; for SVI draw the partition "
-                "from a DRPM in the guide instead."
-            )
-        values = all_partitions(num_subsets, n, self._sizes.device).to(self._dtype)
-        values = values.reshape(-1, *(1,) * len(self.batch_shape), num_subsets, n)
-        return values.expand(-1, *self.batch_shape, -1, -1) if expand else values
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self._assignment.log_s.dtype
-
-    def _require_few(self, most: int, what: str, instead: str) -> None:
-        n = self.event_shape[-1]
-        if n > most:
-            raise ValueError(
-                f"{type(self).__name__}: expected n to be at most {most} for {what}, but got "
-                f"n={n}; take {instead}."
-            )
 
     def _full(self, log_prob: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)

@@ -55,9 +55,24 @@ class ElementScores(Assignment):
         return log_ordering_probability(self.log_s, self.ordering.mode)
 
     def mean(self, survival: Tensor) -> Tensor:
+        """Exact ``E[Y]``, shape ``(*batch, K, n)``, float64.
+
+        Args:
+            survival: Probabilities that a rank is in the first ``k`` subsets, shape
+                ``(*batch, K - 1, n)``, float64.
+        """
         return assignment_marginals(self.log_s, survival)
 
     def most_probable(self, log_potential: Tensor, empty_last: bool) -> Tensor:
+        """The partition with the largest mass.
+
+        Args:
+            log_potential: ``log f_k`` of counts from 0 to ``n``, shape ``(*batch, K, n + 1)``.
+            empty_last: Whether subsets are empty if and only if nothing is left over for them.
+
+        Returns:
+            Integers 0 and 1, shape ``(*batch, K, n)``.
+        """
         return most_probable_partition(self.log_s, log_potential, empty_last)
 
     def draw_ranks(self, counts: Tensor) -> Ranks:

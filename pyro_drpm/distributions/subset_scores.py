@@ -24,9 +24,6 @@ class SubsetScores(Assignment):
     def __init__(self, log_s: Tensor) -> None:
         super().__init__(log_s, log_s.shape[:-2])
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(log_s: {self.log_s.shape})"
-
     def log_mass(self, Y: Tensor, hard: bool) -> Tensor:
         return log_subset_assignment_probability(self.log_s, Y, hard=hard)
 
@@ -37,16 +34,6 @@ class SubsetScores(Assignment):
         raise NotImplementedError(
             'DRPM: the bound "lemma" needs one score per element; with a score for every subset '
             'and element take "tight" or "exact".'
-        )
-
-    def mean(self, survival: Tensor) -> Tensor:
-        raise NotImplementedError(
-            "DRPM: exact means are known with one score per element only; take those of samples."
-        )
-
-    def most_probable(self, log_potential: Tensor, empty_last: bool) -> Tensor:
-        raise NotImplementedError(
-            "DRPM: the most probable partition is known with one score per element only."
         )
 
     def draw(self, counts: Tensor) -> Tensor:

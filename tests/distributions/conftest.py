@@ -19,6 +19,7 @@ from pyro_drpm.distributions import (
     PitmanYorSizes,
     PotentialSizes,
 )
+from pyro_drpm.types import UpperBound
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,24 @@ class Case:
             parameters["capacities"] = torch.tensor(self.capacities)
         return parameters
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether each subset has scores of its own, whose draws have no gradients."""
+        return any("subset_s" in name for name in self.shapes)
+
+    @property
+    def bound(self) -> UpperBound:
+        """An upper bound that there is."""
+        return "tight" if self.has_rows else "lemma"
+
+    def event_dim_of(self, name: str) -> int:
+        """Number of dims of a parameter that belong to a single distribution."""
+        return 2 if "subset_s" in name else self.parameter_dim
+
     def event_shape_of(self, name: str) -> tuple[int, ...]:
         """Shape of a parameter without its batch shape."""
         shape = self.shapes[name]
-        return shape[len(shape) - self.parameter_dim :]
+        return shape[len(shape) - self.event_dim_of(name) :]
 
     def build(self, dtype: torch.dtype = torch.float64, /, **changes: Any) -> Any:
         return self.cls(**{**self.options, **self.parameters(dtype), **changes})
@@ -123,6 +138,32 @@ CASES = [
         options={"hard": False},
         capacities=[3, 0, 2],
         cardinality=81,
+    ),
+    Case("drpm-rows", DRPM, {"omega": (3,), "subset_s": (3, 4)}, (), (3, 4), cardinality=81),
+    Case(
+        "drpm-rows-batch",
+        DRPM,
+        {"log_omega": (5, 1, 2), "log_subset_s": (4, 2, 3)},
+        (5, 4),
+        (2, 3),
+        cardinality=8,
+    ),
+    Case(
+        "drpm-rows-capacities",
+        DRPM,
+        {"omega": (3,), "log_subset_s": (2, 3, 4)},
+        (2,),
+        (3, 4),
+        capacities=[1, 2, 2],
+        cardinality=81,
+    ),
+    Case(
+        "drpm-rows-one-subset",
+        DRPM,
+        {"omega": (1,), "subset_s": (2, 1, 3)},
+        (2,),
+        (1, 3),
+        cardinality=1,
     ),
     Case(
         "sizes",
@@ -245,11 +286,14 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture(params=[c for c in CASES if c.cls is DRPM], ids=lambda case: case.name)
+RANKED = [c for c in CASES if not c.has_rows]
+
+
+@pytest.fixture(params=[c for c in RANKED if c.cls is DRPM], ids=lambda case: case.name)
 def drpm_case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-@pytest.fixture(params=[c for c in CASES if c.cls.has_rsample], ids=lambda case: case.name)
+@pytest.fixture(params=[c for c in RANKED if c.cls.has_rsample], ids=lambda case: case.name)
 def rsample_case(request: pytest.FixtureRequest) -> Case:
     return request.param

@@ -159,8 +159,8 @@ def test_dtype(case: Any, dtype: torch.dtype, default: torch.dtype) -> None:
             parts = (
                 *d.log_prob_parts(hard),
                 *d.lower_bound_parts(hard),
-                *d.upper_bound_parts(hard),
-                *d.log_prob_bounds(hard),
+                *d.upper_bound_parts(hard, case.bound),
+                *d.log_prob_bounds(hard, case.bound),
             )
             assert {part.dtype for part in parts} == {dtype}
     finally:
@@ -186,7 +186,7 @@ def test_tensors_follow_the_parameters_device(case: Any) -> None:
         if issubclass(case.cls, SizeDistribution):
             made += [d.mean, d.variance, d.entropy(), d.minimum, d.maximum]
         if case.cls is DRPM:
-            made += d.log_prob_bounds(d.sample())
+            made += d.log_prob_bounds(d.sample(), case.bound)
     assert {tensor.device.type for tensor in made} == {"cpu"}
 
 
@@ -252,7 +252,7 @@ def test_repr_shows_the_parameters(case: Any) -> None:
     assert ("total_count: " in shown) == (case.cls is not PlackettLuce)
     for name in case.shapes:
         full = torch.Size((2, *case.batch_shape, *case.event_shape_of(name)))
-        label = f"log_{name}" if name in ("omega", "s") else name
+        label = f"log_{name}" if name in ("omega", "s", "subset_s") else name
         assert f"{label}: {full}" in shown
 
 

@@ -66,7 +66,7 @@ def one_of_batch(case: Any, index: tuple[int, ...]) -> dict[str, Tensor]:
     return {
         name: value.expand(*case.batch_shape, *value.shape[value.dim() - dim :])[index]
         for name, value in case.parameters().items()
-        for dim in [case.parameter_dim]
+        for dim in [case.event_dim_of(name)]
     }
 
 

@@ -62,5 +62,5 @@ def test_what_cannot_be_had_is_said() -> None:
     scores: Tensor = torch.zeros(513)
     with pytest.raises(ValueError, match="at most 512 for exact means, but got n=513"):
         _ = DRPM(torch.ones(2), log_s=scores).mean
-    with pytest.raises(NotImplementedError, match="one score per element"):
-        _ = DRPM(torch.ones(2), log_subset_s=torch.zeros(2, 3)).mean
+    with pytest.raises(ValueError, match="expected K \\*\\* n to be at most 65536"):
+        _ = DRPM(torch.ones(2), log_subset_s=torch.zeros(2, 17)).mean

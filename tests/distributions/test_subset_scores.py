@@ -71,8 +71,13 @@ def test_batches_copies_and_shapes() -> None:
     log_s = scores(1.0, 2)
     partition = DRPM(torch.ones(3, 1, K).double(), log_subset_s=log_s)
     assert partition.batch_shape == (3, 2) and partition.event_shape == (K, N)
-    assert partition.log_s.shape == (3, 2, K, N) and not partition.has_rsample
-    assert "SubsetScores(log_s: torch.Size([2, 3, 5]))" in repr(partition)
+    assert partition.log_subset_s.shape == (3, 2, K, N) and not partition.has_rsample
+    torch.testing.assert_close(partition.subset_s[0], log_s.exp())
+    assert "log_subset_s: torch.Size([3, 2, 3, 5])" in repr(partition)
+    with pytest.raises(AttributeError, match="no ordering with a score for every subset"):
+        _ = partition.log_s
+    one = DRPM(torch.ones(K), log_s=torch.arange(5.0))
+    assert torch.equal(one.log_subset_s, torch.arange(5.0).expand(K, N))
     Y = partition.sample((4,))
     assert partition.support.check(Y).all()
     log_prob = partition.log_prob(Y)
@@ -84,6 +89,36 @@ def test_batches_copies_and_shapes() -> None:
     wide = partition.expand([5, 3, 2])
     assert wide.sample().shape == (5, 3, 2, K, N) and not wide.has_rsample
     assert (wide.sample().flatten(0, 2).unique(dim=0).shape[0]) > 5
+
+
+@pytest.mark.parametrize("build", LAWS.values(), ids=LAWS)
+def test_mean_and_mode(build: Any) -> None:
+    pyro.set_rng_seed(0)
+    leaves = parameter(), scores().requires_grad_()
+    partition = DRPM(sizes=build(leaves[0]), log_subset_s=leaves[1])
+    error = 4 / DRAWS**0.5
+    mean = partition.mean
+    assert (partition.sample((DRAWS,)).mean(0) - mean).abs().max() < error / 2
+    every = partition.enumerate_support()
+    best = partition.log_prob(every).max()
+    torch.testing.assert_close(partition.log_prob(partition.mode), best)
+    weight = torch.randn(K, N, dtype=torch.float64)
+    for grad in torch.autograd.grad((weight * mean).sum(), leaves):
+        assert grad.isfinite().all() and grad.abs().max() > 1e-4
+    # Equal rows have another algorithm for both.
+    log_s = scores()[0].requires_grad_()
+    one = DRPM(sizes=build(leaves[0]), log_s=log_s)
+    rows = DRPM(sizes=build(leaves[0]), log_subset_s=log_s.expand(K, N))
+    torch.testing.assert_close(rows.mean, one.mean, rtol=1e-10, atol=1e-12)
+    assert torch.equal(rows.mode, one.mode)
+    (a,), (b,) = (torch.autograd.grad((weight * d.mean).sum(), log_s) for d in (rows, one))
+    torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_shapes_are_inferred() -> None:
+    shapes = {"omega": (3, 1, 4), "subset_s": (2, 4, 5)}
+    as_sizes = {name: torch.Size(shape) for name, shape in shapes.items()}
+    assert DRPM.infer_shapes(**as_sizes) == (torch.Size((3, 2)), torch.Size((4, 5)))
 
 
 def clusters(log_w: Tensor) -> tuple[Any, Tensor, Tensor]:

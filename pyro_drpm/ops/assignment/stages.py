@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.noise import gumbel
@@ -35,7 +34,8 @@ def draw_by_stages(log_s: Tensor, counts: Tensor) -> Tensor:
         order = scores.masked_fill(~is_left, -torch.inf).argsort(-1, descending=True)
         rank = order.argsort(-1)
         subset = torch.where(is_left & (rank < counts[..., k, None]), k, subset)
-    return F.one_hot(subset, num_subsets).mT.to(log_s.dtype)
+    rows = torch.arange(num_subsets, device=log_s.device).unsqueeze(-1)
+    return (subset.unsqueeze(-2) == rows).to(log_s.dtype)
 
 
 def log_best_ordering_by_stages(log_s: Tensor, Y: Tensor) -> Tensor:
