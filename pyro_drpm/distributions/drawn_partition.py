@@ -16,6 +16,7 @@ from pyro_drpm.distributions.subset_scores import SubsetScores
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.drawn_partition import by_element, drawn_partition
 from pyro_drpm.ops.assignment.ranks import Ranks
+from pyro_drpm.ops.assignment.stage_flow import staged_partition
 from pyro_drpm.types import Gradient
 
 __all__ = ["Draw", "DrawnPartition"]
@@ -49,6 +50,8 @@ class DrawnPartition(RelaxedPartition):
 
     def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
         """The same, and what :meth:`flow` needs to know of the draw."""
+        if isinstance(self._assignment, SubsetScores) and self.hard and self.gradient == "flow":
+            return Draw(self._staged_value(self._assignment, sample_shape), None)
         if self.hard and self.gradient == "flow":
             ranks = self._ranked.draw_ranks(self.sizes.sample_counts(sample_shape))
             return Draw(self._value(ranks), ranks)
@@ -80,6 +83,18 @@ class DrawnPartition(RelaxedPartition):
         none = moves.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
         return drawn_partition(log_s, none, ranks) + moves.to(log_s.dtype)
 
+    def _staged_value(self, assignment: SubsetScores, sample_shape: Sequence[int]) -> Tensor:
+        """A partition that is drawn stage by stage, with gradients for the scores alone."""
+        if torch.is_grad_enabled() and self._sizes.mean.requires_grad:
+            raise NotImplementedError(
+                f"{type(self).__name__}: draws with a score for every subset have no gradient for "
+                "the sizes, which require one. Take sample and the score function, as "
+                'TracePartition_ELBO(estimator="rloo") does.'
+            )
+        counts = self.sizes.sample_counts(sample_shape)
+        log_s = assignment.log_s.expand(*counts.shape[:-1], *self.event_shape)
+        return staged_partition(log_s, assignment.draw(counts))
+
     def flow(self, ranks: Ranks, changes: Changes, value: Tensor) -> Tensor:
         """Zeros, with the gradient of the mean of a function of the partition.
 
@@ -103,7 +118,7 @@ class DrawnPartition(RelaxedPartition):
         """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
         with torch.no_grad():
             # Detached, for torch.jit.trace records no torch.no_grad().
-            counts = self.sizes.sample_counts(sample_shape)
             if isinstance(self._assignment, SubsetScores):
-                return self._assignment.draw(counts).detach()
+                return self._staged_value(self._assignment, sample_shape).detach()
+            counts = self.sizes.sample_counts(sample_shape)
             return self._value(self._ranked.draw_ranks(counts)).detach()

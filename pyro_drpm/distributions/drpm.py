@@ -62,8 +62,8 @@ class DRPM(PartitionSummaries):
         log_s: Those of the scores, instead of ``s``.
         subset_s: Scores of the elements for every subset, positive, shape ``(*batch, K, n)``,
             instead of ``s``: each subset in turn takes its elements from those that are left, by a
-            Plackett-Luce draw with its own scores. The last row has no effect. Draws have no
-            gradient then, but a score function.
+            Plackett-Luce draw with its own scores. The last row has no effect. Pyro takes the score
+            function of draws then; :meth:`rsample` has gradients for the scores, by their flow.
         log_subset_s: Their logarithms.
         sizes: Any law of the sizes, instead of the weights; that of the weights is
             :class:`MultivariateFisherHypergeometric`.

@@ -36,8 +36,8 @@ class RelaxedPartition(StraightThroughDistribution):
         """The scores, one per element: draws with gradients are orderings."""
         if not isinstance(self._assignment, ElementScores):
             raise NotImplementedError(
-                f"{type(self).__name__}: draws have no gradient with a score for every subset. "
-                'Take sample and the score function, as TracePartition_ELBO(estimator="rloo") does.'
+                f"{type(self).__name__}: with a score for every subset there is no ordering, and "
+                "no relaxation of it. Take rsample, or sample and the score function."
             )
         return self._assignment
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_drpm.distributions.assignment import Assignment
 from pyro_drpm.ops.assignment.probability import log_subset_assignment_probability
+from pyro_drpm.ops.assignment.stage_flow import StagedDraw
 from pyro_drpm.ops.assignment.stages import draw_by_stages, log_best_ordering_by_stages
 
 __all__ = ["SubsetScores"]
@@ -36,6 +37,6 @@ class SubsetScores(Assignment):
             'and element take "tight" or "exact".'
         )
 
-    def draw(self, counts: Tensor) -> Tensor:
-        """Partitions of given sizes, shape ``(*sample, *batch, K, n)``, without gradients."""
+    def draw(self, counts: Tensor) -> StagedDraw:
+        """Draw the elements of subsets with given sizes, shape ``(*sample, *batch, K)``."""
         return draw_by_stages(self.log_s, counts)

@@ -19,7 +19,15 @@ from torch import Tensor
 from pyro_drpm import DRPM
 from pyro_drpm.distributions import FixedSizes, MultinomialSizes
 from pyro_drpm.infer import TracePartition_ELBO
-from tests.distributions.size_laws import DRAWS, LAWS, K, N, check_frequencies, parameter
+from tests.distributions.size_laws import (
+    DRAWS,
+    LAWS,
+    K,
+    N,
+    check_frequencies,
+    parameter,
+    quadratic,
+)
 
 PLACE = K ** torch.arange(N - 1, -1, -1)
 
@@ -186,5 +194,85 @@ def test_training_reaches_the_evidence() -> None:
 def test_what_is_wrong_is_said(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DRPM(torch.ones(2), **arguments)
-    with pytest.raises(NotImplementedError, match="score function"):
-        DRPM(torch.ones(2), log_subset_s=torch.zeros(2, 4)).rsample()
+
+
+FLOWS = {name: build for name, build in LAWS.items() if name != "own"}
+FLOWS["fixed"] = lambda w: FixedSizes(torch.tensor([2, 2, 1]).double())
+FLOWS["empty"] = lambda w: FixedSizes(torch.tensor([0, 4, 1]).double())
+
+
+def check_gradient_of_draws(sizes: Any, log_s: Tensor) -> None:
+    """For a quadratic function, against the derivative of the enumerated mean."""
+    f = quadratic(log_s.numel())
+    log_s = log_s.clone().requires_grad_()
+    partition = DRPM(sizes=sizes, log_subset_s=log_s)
+    every = partition.enumerate_support()
+    every = every[partition.log_prob(every) > -torch.inf]
+    mean = (partition.log_prob(every).exp() * f(every.flatten(1))).sum()
+    (exact,) = torch.autograd.grad(mean, log_s)
+    rows = log_s.detach().expand(DRAWS, -1, -1).clone().requires_grad_()
+    Y = DRPM(sizes=sizes, log_subset_s=rows).rsample()
+    assert torch.equal(Y, Y.round()) and (Y.sum(-2) == 1).all()
+    (each,) = torch.autograd.grad(f(Y.flatten(1)).sum(), rows)
+    error = each.std(0) / DRAWS**0.5
+    # What no draw has seen is rare.
+    assert ((each.mean(0) - exact).abs() <= 4.5 * error + 2e-3).all()
+
+
+@pytest.mark.parametrize("build", FLOWS.values(), ids=FLOWS)
+@pytest.mark.parametrize("scale", [0.3, 1.5, 5.0])
+def test_gradients_of_draws_have_no_bias_for_quadratics(build: Any, scale: float) -> None:
+    pyro.set_rng_seed(0)
+    check_gradient_of_draws(build(parameter().detach()), scores(scale))
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 1, 2], [2, 1, 0, 3], [1, 1, 1, 1, 1]])
+def test_gradients_of_draws_through_several_stages(sizes: list[int]) -> None:
+    pyro.set_rng_seed(0)
+    log_s = torch.randn(len(sizes), sum(sizes), dtype=torch.float64)
+    check_gradient_of_draws(FixedSizes(torch.tensor(sizes).double()), log_s)
+
+
+def test_draws_with_equal_rows_have_other_gradients_than_orderings() -> None:
+    """The law is the same, the noise is not: each stage has its own."""
+    pyro.set_rng_seed(0)
+    log_s = scores()[0].requires_grad_()
+    sizes, f = FixedSizes(torch.tensor([2, 2, 1]).double()), quadratic(K * N)
+    for partition in (
+        DRPM(sizes=sizes, log_s=log_s),
+        DRPM(sizes=sizes, log_subset_s=log_s.expand(K, N)),
+    ):
+        Y = partition.rsample((DRAWS,))
+        (found,) = torch.autograd.grad(f(Y.flatten(1)).mean(), log_s)
+        every = partition.enumerate_support()
+        some = partition.log_prob(every) > -torch.inf
+        mean = (partition.log_prob(every[some]).exp() * f(every[some].flatten(1))).sum()
+        (exact,) = torch.autograd.grad(mean, log_s)
+        torch.testing.assert_close(found, exact, atol=0.05, rtol=0.1)
+
+
+def test_gradients_of_many_draws_at_once_and_under_vmap() -> None:
+    sizes = FixedSizes(torch.tensor([2, 2, 1]).double())
+    log_s, weight = scores(1.0, 4), torch.randn(K, N).double()
+
+    def f(log_s: Tensor) -> Tensor:
+        partition = DRPM(sizes=sizes, log_subset_s=log_s, validate_args=False)
+        return (partition.rsample() * weight).sum()
+
+    grads = torch.func.vmap(torch.func.grad(f), randomness="different")(log_s)
+    assert grads.shape == log_s.shape and (grads[:, :-1].abs().amax((1, 2)) > 1e-6).all()
+    assert (grads[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"hard": False}, {"gradient": "relaxed"}])
+def test_draws_without_gradients_say_so(options: dict[str, Any]) -> None:
+    partition = DRPM(torch.ones(2), **options, log_subset_s=torch.zeros(2, 4))
+    with pytest.raises(NotImplementedError, match="no relaxation"):
+        partition.rsample()
+    with pytest.raises(NotImplementedError, match="no relaxation"):
+        _ = partition.noiseless
+    assert partition.sample().shape == (2, 4)
+    learned = DRPM(torch.ones(2).requires_grad_(), log_subset_s=torch.zeros(2, 4))
+    with pytest.raises(NotImplementedError, match="no gradient for the sizes"):
+        learned.rsample()
+    assert learned.sample().shape == (2, 4)

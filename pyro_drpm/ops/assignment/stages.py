@@ -8,34 +8,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.assignment.stage_flow import StagedDraw
 from pyro_drpm.ops.noise import gumbel
 
 __all__ = ["draw_by_stages", "log_best_ordering_by_stages"]
 
 
 @torch.no_grad()
-def draw_by_stages(log_s: Tensor, counts: Tensor) -> Tensor:
+def draw_by_stages(log_s: Tensor, counts: Tensor) -> StagedDraw:
     """Each subset in turn takes the elements that are best for it among those that are left.
 
     Args:
         log_s: Log-scores, shape ``(*batch, K, n)``.
         counts: Sizes of the subsets, integers, shape ``(*sample, *batch, K)``.
-
-    Returns:
-        Entries 0 and 1, shape ``(*sample, *batch, K, n)``.
     """
     num_subsets, n = log_s.shape[-2:]
     shape = torch.Size((*counts.shape[:-1], n))
     subset = torch.full(shape, num_subsets - 1, device=log_s.device)
+    scores = []
     for k in range(num_subsets - 1):
         # The top n_k of perturbed log-scores are the first n_k of a Plackett-Luce draw.
-        scores = log_s[..., k, :].detach().double() + gumbel(shape, log_s.device)
+        score = log_s[..., k, :].detach().double() + gumbel(shape, log_s.device)
         is_left = subset == num_subsets - 1
-        order = scores.masked_fill(~is_left, -torch.inf).argsort(-1, descending=True)
+        order = score.masked_fill(~is_left, -torch.inf).argsort(-1, descending=True)
         rank = order.argsort(-1)
         subset = torch.where(is_left & (rank < counts[..., k, None]), k, subset)
-    rows = torch.arange(num_subsets, device=log_s.device).unsqueeze(-1)
-    return (subset.unsqueeze(-2) == rows).to(log_s.dtype)
+        scores.append(score)
+    none = torch.empty(*shape[:-1], 0, n, dtype=torch.float64, device=log_s.device)
+    return StagedDraw(torch.stack(scores, -2) if scores else none, subset)
 
 
 def log_best_ordering_by_stages(log_s: Tensor, Y: Tensor) -> Tensor:
