@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import pyro
 import torch
@@ -29,14 +29,16 @@ from models.training.batches import ShuffledBatches
 from models.training.hardware import Hardware
 from models.training.session import training_session
 from models.training.stages import Stage
+from models.vc.affinities import AffinityGuide
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.config import PRESETS, TrainedLayers
-from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
+from models.vc.scores import ScoreGuide
+from models.vc.sizes import EqualSizes, WeightedSizes
 from models.vc.train import VariationalTraining
 from pyro_drpm.infer import TracePartition_ELBO
-from pyro_drpm.infer.elbo import Bound
 
 CONFIG = PRESETS["mnist"]
 NUM_IMAGES, PIXELS = 60_000, (1, 28, 28)
@@ -50,8 +52,11 @@ class Step(NamedTuple):
     batches: ShuffledBatches
 
 
-def make_step(bound: Bound | None, layers: TrainedLayers) -> Step:
-    """Steps with a bound of the partition's terms, or without a partition."""
+Method = Literal["categorical", "lemma", "exact", "affinities"]
+
+
+def make_step(method: Method, layers: TrainedLayers) -> Step:
+    """Steps without a partition, with a bound and one score per image, or with affinities."""
     network = Autoencoder(28 * 28, CONFIG.networks.hidden, CONFIG.networks.latent_dim)
     images = torch.rand(NUM_IMAGES, *PIXELS)
     encoder: torch.nn.Module
@@ -65,22 +70,38 @@ def make_step(bound: Bound | None, layers: TrainedLayers) -> Step:
     priors = ClusterPriors(CONFIG.networks.num_clusters, CONFIG.networks.latent_dim)
     torch.nn.init.normal_(priors.loc)
     training = VariationalTraining(
-        network, priors, *_objective(network, encoder, priors, bound), CONFIG.training.learning_rate
+        network,
+        priors,
+        *_objective(network, encoder, priors, method),
+        CONFIG.training.learning_rate,
     )
     return Step(training, ShuffledBatches(inputs, CONFIG.training.batch_size, drop_last=True))
 
 
 def _objective(
-    network: Autoencoder, encoder: torch.nn.Module, priors: ClusterPriors, bound: Bound | None
+    network: Autoencoder, encoder: torch.nn.Module, priors: ClusterPriors, method: Method
 ) -> tuple[PyroModule, PyroModule, ELBO]:
     """Model, guide and loss."""
-    if bound is None:
-        model = CategoricalVCModel(network.decoder, priors)
+    decoder, num_partitions = network.decoder, CONFIG.scores.num_partitions
+    if method == "categorical":
+        model = CategoricalVCModel(decoder, priors)
         return model, CategoricalVCGuide(encoder, priors), TraceMeanField_ELBO()
+    if method == "affinities":
+        sizes, particles = EqualSizes(priors), CONFIG.partition.num_particles
+        return (
+            DRPMVCModel(decoder, priors, sizes, num_partitions=1),
+            AffinityGuide(encoder, priors, sizes),
+            TracePartition_ELBO(
+                estimator="rloo",
+                num_particles=particles,
+                vectorize_particles=True,
+                max_plate_nesting=1,
+            ),
+        )
     return (
-        DRPMVCModel(network.decoder, priors, CONFIG.partition.num_partitions),
-        DRPMVCGuide(encoder, priors, CONFIG.partition.num_partitions),
-        TracePartition_ELBO(bound, delta=CONFIG.partition.delta),
+        DRPMVCModel(decoder, priors, WeightedSizes(priors), num_partitions),
+        ScoreGuide(encoder, priors, num_partitions),
+        TracePartition_ELBO(method, delta=0.01),
     )
 
 
@@ -119,11 +140,7 @@ def main() -> None:
     print(f"{'':<28}{'step':>8}{'share of partition':>20}{'in an epoch':>14}")
     with training_session(Hardware()), pyro.validation_enabled(False):
         for layers in get_args(TrainedLayers):
-            steps = {
-                f"categorical, {layers}": make_step(None, layers),
-                f"DRPM-VC, {layers}, lemma": make_step("lemma", layers),
-                f"DRPM-VC, {layers}, exact": make_step("exact", layers),
-            }
+            steps = {f"{name}, {layers}": make_step(name, layers) for name in get_args(Method)}
             seconds = step_seconds(steps)
             for name, step in steps.items():
                 share = f"{1 - seconds[f'categorical, {layers}'] / seconds[name]:.0%}"

@@ -16,9 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.vc.model import DRPMVCGuide, DRPMVCModel, Sizes
+from models.vc.affinities import AffinityGuide
+from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
+from models.vc.scores import ScoreGuide, Sizes
+from models.vc.sizes import SizePriorName, WeightedSizes, make_size_prior
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
 from pyro_drpm.distributions import (
     DirichletMultinomialSizes,
@@ -119,8 +122,8 @@ def test_elbo(bound: Literal["lemma", "tight", "exact"]) -> None:
 @pytest.mark.parametrize("sizes", get_args(Sizes))
 def test_clustering(sizes: Sizes) -> None:
     network, priors = Autoencoder(16, (8,), 3).to(META), ClusterPriors(4, 3).to(META)
-    model = DRPMVCModel(network.decoder, priors, num_partitions=2)
-    guide = DRPMVCGuide(network.encoder, priors, num_partitions=2, sizes=sizes).to(META)
+    model = DRPMVCModel(network.decoder, priors, WeightedSizes(priors), num_partitions=2)
+    guide = ScoreGuide(network.encoder, priors, num_partitions=2, sizes=sizes).to(META)
     images, originals = torch.zeros(20, 1, 4, 4, device=META), torch.ones(20, 1, 4, 4, device=META)
     with pyro.validation_enabled(False):
         elbo = TracePartition_ELBO("lemma")
@@ -128,3 +131,20 @@ def test_clustering(sizes: Sizes) -> None:
     loss.backward()
     assert loss.device == META
     assert guide.log_u.grad is not None and priors.log_weight.grad is not None
+
+
+@pytest.mark.parametrize("name", get_args(SizePriorName))
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_clustering_with_affinities(name: SizePriorName, spread: float) -> None:
+    network, priors = Autoencoder(16, (8,), 3).to(META), ClusterPriors(4, 3).to(META)
+    size_prior = make_size_prior(name, priors, spread).to(META)
+    model = DRPMVCModel(network.decoder, priors, size_prior, num_partitions=1)
+    guide = AffinityGuide(network.encoder, priors, size_prior)
+    images = torch.zeros(20, 1, 4, 4, device=META)
+    with pyro.validation_enabled(False):
+        elbo = TracePartition_ELBO(
+            estimator="rloo", num_particles=2, vectorize_particles=True, max_plate_nesting=1
+        )
+        loss = elbo.differentiable_loss(model, guide, images, images)
+    loss.backward()
+    assert loss.device == META and priors.loc.grad is not None

@@ -13,18 +13,21 @@ from models.data import DatasetName, Split
 from models.runs.jobs import JobSettings
 from models.runs.settings import SettingsGroup
 from models.training.schedule import Schedule
-from models.vc.model import Sizes
-from models.vc.priors import Start
+from models.vc.scores import Sizes
+from models.vc.sizes import SizePriorName
+from models.vc.starts import Start
 from pyro_drpm.types import Bound, Gradient
 
 __all__ = [
     "PRESETS",
     "Config",
+    "Guide",
     "Method",
     "NetworkSettings",
     "PartitionSettings",
     "Pretraining",
     "PretrainingSettings",
+    "ScoreSettings",
     "TrainedLayers",
     "TrainingSettings",
 ]
@@ -33,6 +36,7 @@ Method = Literal[
     "gmm",
     "latent-kmeans",
     "latent-gmm",
+    "latent-equal",
     "vade",
     "vade-frozen",
     "vade-augmented",
@@ -40,6 +44,7 @@ Method = Literal[
     "drpm",
 ]
 TrainedLayers = Literal["heads", "all"]
+Guide = Literal["affinities", "scores"]
 Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
 
 
@@ -101,7 +106,8 @@ class TrainingSettings(SettingsGroup):
     """How DRPM-VC and all VaDEs are trained."""
 
     priors: Start = "mixture"
-    """What the priors of DRPM-VC and of all VaDEs start from; the paper takes the mixture."""
+    """What the priors of DRPM-VC and of all VaDEs start from: k-means, a Gaussian mixture whose
+    clusters have equal sizes, or a Gaussian mixture, as in the paper."""
     epochs: int = 10
     """Epochs of DRPM-VC and of all VaDEs."""
     batch_size: int = 256
@@ -115,6 +121,9 @@ class TrainingSettings(SettingsGroup):
     they were partitioned, or as in the paper its heads, on features of the frozen hidden layers."""
     beta: float = 1.0
     """Weight of the divergence of the latent variables."""
+    learn_weights: bool = True
+    """Whether the weights of the clusters are learned, or stay equal, in DRPM-VC with categorical
+    variables and in VaDE."""
 
     def validate(self) -> None:
         super().validate()
@@ -123,7 +132,44 @@ class TrainingSettings(SettingsGroup):
 
 @dataclass(frozen=True)
 class PartitionSettings(SettingsGroup):
-    """The partition of DRPM-VC: its guide, its loss, and what changes over the training."""
+    """The partition of DRPM-VC: its sizes, its guide, and its loss."""
+
+    size_prior: SizePriorName = "equal"
+    """What is known of the sizes in a batch: equal; equal on average, with a spread that is learned
+    (Dirichlet-multinomial); or as in the paper Fisher's law with weights that are learned."""
+    size_spread: float = 0.0
+    """Standard deviation of equal sizes, as a share of them; with 0 they differ by at most 1."""
+    guide: Guide = "affinities"
+    """Guide of the partition: from how well each image fits each cluster, or as in the paper with
+    one score per image."""
+    num_particles: int = 4
+    """Partitions sampled per step by the guide from affinities, each with latent variables."""
+    bound: Bound = "exact"
+    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
+    gamma: float = 1.0
+    """Weight of the subset sizes."""
+    delta: float = 1.0
+    """Weight of the assignment given the sizes."""
+    beta_steps: int = 0
+    """Steps in which beta grows from a tenth, as in the published code; 0 for no growth."""
+    refit_every: int = 0
+    """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.require_non_negative("size_spread", "gamma", "delta", "beta_steps", "refit_every")
+        if self.num_particles < 2:  # each is compared with the others
+            raise ValueError(f"num_particles must be at least 2, but is {self.num_particles}")
+        if self.guide == "scores" and self.size_prior == "equal" and not self.size_spread:
+            raise ValueError(
+                "size_spread must be positive with guide scores, whose sizes differ, but is 0.0; "
+                "or size_prior must not be equal"
+            )
+
+
+@dataclass(frozen=True)
+class ScoreSettings(SettingsGroup):
+    """The guide of the paper, with one score per image."""
 
     num_partitions: int = 100
     """Partitions sampled per step."""
@@ -136,23 +182,12 @@ class PartitionSettings(SettingsGroup):
     """Whether that scale is learned."""
     gradient: Gradient = "flow"
     """Gradient of the sampled partitions: fast, or of the paper's relaxation."""
-    bound: Bound = "lemma"
-    """Terms of the partition in the loss: a bound of Lemma 4.2, or the exact log-mass."""
-    gamma: float = 1.0
-    """Weight of the subset sizes."""
-    delta: float = 0.01
-    """Weight of the assignment given the sizes."""
-    beta_steps: int = 0
-    """Steps in which beta grows from a tenth, as in the published code; 0 for no growth."""
     anneal_steps: int = 100_000
     """Steps in which the temperature of the relaxation falls from 1 to 0.5."""
-    refit_every: int = 0
-    """Epochs after which the priors start anew from a Gaussian mixture; 0 for never."""
 
     def validate(self) -> None:
         super().validate()
         self.require_positive("num_partitions", "score_scale", "anneal_steps")
-        self.require_non_negative("gamma", "delta", "beta_steps", "refit_every")
 
 
 @dataclass(frozen=True)
@@ -172,9 +207,10 @@ class Config(JobSettings):
     evaluate_on: Split = "test"
     """Images that are clustered for the scores; files of test images are not needed for train."""
     methods: tuple[Method, ...] = get_args(Method)
-    """Methods to compare: a mixture of the pixels, k-means and a mixture of the latent means, VaDE
-    as its authors train it, on frozen features, and on images that are changed at random, DRPM-VC
-    with a categorical variable for each image instead of its partition, and DRPM-VC."""
+    """Methods to compare: a mixture of the pixels, k-means, a mixture and one with clusters of
+    equal sizes of the latent means, VaDE as its authors train it, on frozen features, and on images
+    that are changed at random, DRPM-VC with a categorical variable for each image instead of its
+    partition, and DRPM-VC."""
     pretrainings: tuple[Pretraining, ...] = ("contrastive",)
     """How the autoencoder is pretrained; every method starts from each."""
     pretrained: Path | None = None
@@ -184,6 +220,7 @@ class Config(JobSettings):
     pretraining: PretrainingSettings = PretrainingSettings()
     training: TrainingSettings = TrainingSettings()
     partition: PartitionSettings = PartitionSettings()
+    scores: ScoreSettings = ScoreSettings()
 
     def validate(self) -> None:
         super().validate()
@@ -210,6 +247,12 @@ class Config(JobSettings):
             )
 
 
+# The paper's prior of the sizes, its guide and its loss.
+_WEIGHTED_SCORES = PartitionSettings(
+    size_prior="weighted", guide="scores", bound="lemma", delta=0.01
+)
+
+
 def _as_in_the_paper(config: Config) -> Config:
     return replace(
         config,
@@ -221,13 +264,14 @@ def _as_in_the_paper(config: Config) -> Config:
             reconstruction_weight=float(config.pretraining.pretrain_batch_size),
         ),
         training=replace(config.training, priors="mixture", trained_layers="heads"),
-        partition=replace(config.partition, sizes="sampled", gradient="relaxed"),
+        partition=replace(_WEIGHTED_SCORES, refit_every=config.partition.refit_every),
+        scores=replace(config.scores, sizes="sampled", gradient="relaxed"),
     )
 
 
 _DIGITS = Config(
     out=Path("runs/vc/digits"),
-    checkpoint_every=10,
+    checkpoint_every=50,
     networks=NetworkSettings(hidden=(128, 128, 256)),
     pretraining=PretrainingSettings(
         pretrain_epochs=400,
@@ -236,8 +280,15 @@ _DIGITS = Config(
         pretrain_learning_rate=2e-3,
         input_noise=0.2,
     ),
-    training=TrainingSettings(epochs=60, learning_rate=1e-3),
-    partition=PartitionSettings(anneal_steps=300),
+    # All training images at once: the more there are, the more their sizes say.
+    training=TrainingSettings(
+        priors="equal-sizes", epochs=300, batch_size=1257, learning_rate=1e-3
+    ),
+    partition=PartitionSettings(size_spread=0.05),
+    scores=ScoreSettings(anneal_steps=300),
+)
+_DIGITS_PAPER = replace(
+    _DIGITS, training=replace(_DIGITS.training, epochs=60, batch_size=256), checkpoint_every=10
 )
 _MNIST = Config(
     dataset="mnist",
@@ -245,6 +296,7 @@ _MNIST = Config(
     pretrainings=("neighbors",),
     pretraining=PretrainingSettings(reconstruction_weight=0.3),
     training=TrainingSettings(priors="k-means", beta=10.0, schedule="cosine"),
+    partition=_WEIGHTED_SCORES,
 )
 _FASHION = replace(
     _MNIST,
@@ -257,14 +309,14 @@ _MNIST_PAPER = replace(_MNIST, training=TrainingSettings(epochs=1024))
 _FASHION_PAPER = replace(
     _FASHION,
     training=TrainingSettings(epochs=1024, beta=0.1),
-    partition=PartitionSettings(refit_every=10),
+    partition=replace(_WEIGHTED_SCORES, refit_every=10),
 )
 
 PRESETS: dict[str, Config] = {
     "digits": _DIGITS,
     "mnist": _MNIST,
     "fashion-mnist": _FASHION,
-    "digits-paper": _as_in_the_paper(_DIGITS),
+    "digits-paper": _as_in_the_paper(_DIGITS_PAPER),
     "mnist-paper": _as_in_the_paper(_MNIST_PAPER),
     "fashion-mnist-paper": _as_in_the_paper(_FASHION_PAPER),
 }

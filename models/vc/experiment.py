@@ -26,8 +26,8 @@ from models.vc.fit import Fit
 from models.vc.methods import CLUSTERINGS, TRAININGS, ClusteringTask
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrainings import PRETRAININGS, PretrainingTask
-from models.vc.priors import start_priors
-from models.vc.train import VariationalTraining
+from models.vc.starts import STARTS
+from models.vc.train import DRPMVCTraining
 
 __all__ = ["Job", "Result", "all_jobs", "pretrain", "run_job"]
 
@@ -136,8 +136,9 @@ def _clustering_task(
         means = encode(network.encoder, data.train_images)
         require_finite("the latent means", means)
         seed = derive_seed(job.seed, "mixture")
-        priors = start_priors(config.training.priors, means, config.networks.num_clusters, seed)
-    return ClusteringTask(network, priors, data, means, config.training, config.partition, job.seed)
+        priors = STARTS[config.training.priors](means, config.networks.num_clusters, seed)
+    settings = config.training, config.partition, config.scores
+    return ClusteringTask(network, priors, data, means, *settings, job.seed)
 
 
 def _train(
@@ -147,7 +148,7 @@ def _train(
     fit = TRAININGS[method](task)
     curve = _run_stage(config, job, method, fit)
     training = fit.training
-    if method == "drpm":
+    if isinstance(training, DRPMVCTraining):
         _save_figures(config.out / job.repetition, job.seed, training, task.data)
     with stage_errors(method, _remedy(config, job, method)):
         clusters = predict(training.network.encoder, training.priors, task.data.test_images)
@@ -163,14 +164,12 @@ def _run_stage(
 
 
 @rank_zero_only
-def _save_figures(
-    directory: Path, seed: int, training: VariationalTraining, data: ImageData
-) -> None:
+def _save_figures(directory: Path, seed: int, training: DRPMVCTraining, data: ImageData) -> None:
     """Draw what DRPM-VC generates."""
     pyro.set_rng_seed(derive_seed(seed, "figures"))
     decoder, priors = training.network.decoder, training.priors
-    shape = data.train_images.shape[-2:]
-    save_partition(directory / "partition.png", decoder, priors, shape)
+    shape, size_prior = data.train_images.shape[-2:], training.parts[0].size_prior
+    save_partition(directory / "partition.png", decoder, priors, size_prior, shape)
     save_samples(directory / "samples.png", decoder, priors, shape)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.vc.model import DRPMVCModel
 from models.vc.priors import ClusterPriors
+from models.vc.sizes import SizePrior
 
 __all__ = ["save_partition", "save_samples"]
 
@@ -28,6 +29,7 @@ def save_partition(
     path: Path,
     decoder: nn.Module,
     priors: ClusterPriors,
+    size_prior: SizePrior,
     image_shape: tuple[int, ...],
     num_images: int = 80,
 ) -> None:
@@ -39,11 +41,12 @@ def save_partition(
     Args:
         path: Where to save the figure.
         decoder: Network from latent variables to logits of the pixels.
-        priors: The Gaussians and the weights of the clusters.
+        priors: The Gaussians of the clusters.
+        size_prior: Law of their sizes.
         image_shape: ``(H, W)``.
         num_images: Number of elements of the partition.
     """
-    model = poutine.uncondition(DRPMVCModel(decoder, priors, num_partitions=1))
+    model = poutine.uncondition(DRPMVCModel(decoder, priors, size_prior, num_partitions=1))
     observed = torch.zeros(num_images, *image_shape)
     trace: Any = poutine.trace(model).get_trace(observed, observed)
     partition = trace.nodes["Y"]["value"][0]  # (K, n)

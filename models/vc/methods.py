@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
@@ -17,15 +17,20 @@ from torch import Tensor, nn
 from models.data import ImageData
 from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
+from models.vc.affinities import AffinityGuide
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.clusters import ClusterGuide, ClusterModel
-from models.vc.config import Method, PartitionSettings, TrainingSettings
+from models.vc.config import Method, PartitionSettings, ScoreSettings, TrainingSettings
+from models.vc.evaluate import predict
 from models.vc.fit import Fit
-from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import make_augmentation
 from models.vc.priors import ClusterPriors, assign, fit_kmeans, fit_mixture
+from models.vc.scores import ScoreGuide
+from models.vc.sizes import SizePrior, make_size_prior
+from models.vc.starts import from_equal_sizes
 from models.vc.train import DRPMVCTraining, GrowingBeta, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
@@ -43,6 +48,7 @@ class ClusteringTask:
         means: Latent means of the training images, shape ``(N, l)``.
         settings: Settings of all trainings.
         partition: Settings of DRPM-VC alone.
+        scores: Settings of its guide with one score per image.
         seed: Seed of the repetition.
     """
 
@@ -52,6 +58,7 @@ class ClusteringTask:
     means: Tensor
     settings: TrainingSettings
     partition: PartitionSettings
+    scores: ScoreSettings
     seed: int
 
 
@@ -77,10 +84,18 @@ def latent_mixture(task: ClusteringTask) -> Tensor:
     return assign(mixture, encode(task.network.encoder, task.data.test_images))
 
 
+def latent_equal_sizes(task: ClusteringTask) -> Tensor:
+    """Fit a Gaussian mixture with clusters of equal sizes to the latent means."""
+    seed = derive_seed(task.seed, "mixture")
+    priors = from_equal_sizes(task.means, len(task.priors.loc), seed)
+    return predict(task.network.encoder, priors, task.data.test_images)
+
+
 CLUSTERINGS: dict[Method, Callable[[ClusteringTask], Tensor]] = {
     "gmm": pixel_mixture,
     "latent-kmeans": latent_kmeans,
     "latent-gmm": latent_mixture,
+    "latent-equal": latent_equal_sizes,
 }
 """Methods that take the images or the pretrained encoder as they are, and give the clusters of the
 test images, shape ``(M,)``."""
@@ -124,36 +139,70 @@ def categorical(task: ClusteringTask) -> Fit[VariationalTraining]:
 
 
 def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
-    """DRPM-VC."""
+    """DRPM-VC, with one of its guides."""
     settings, partition = task.settings, task.partition
     layers, priors = _layers(task), copy.deepcopy(task.priors)
-    guide = DRPMVCGuide(
-        layers.encoder,
-        priors,
-        partition.num_partitions,
-        settings.beta,
-        partition.score_scale,
-        partition.sizes,
-        partition.gradient,
-    )
-    guide.log_u.requires_grad_(partition.learn_score_scale)
-    decoder = layers.network.decoder
+    size_prior = make_size_prior(partition.size_prior, priors, partition.size_spread)
+    priors.log_weight.requires_grad_(partition.size_prior == "weighted")
+    guide: AffinityGuide | ScoreGuide
+    if partition.guide == "affinities":
+        guide, elbo = _affinity_guide(task, layers.encoder, priors, size_prior)
+    else:
+        guide, elbo = _score_guide(task, layers.encoder, priors)
     training = DRPMVCTraining(
         network=layers.network,
         priors=priors,
-        model=DRPMVCModel(decoder, priors, partition.num_partitions, settings.beta),
+        model=DRPMVCModel(
+            layers.network.decoder, priors, size_prior, guide.num_partitions, settings.beta
+        ),
         guide=guide,
-        elbo=TracePartition_ELBO(partition.bound, gamma=partition.gamma, delta=partition.delta),
+        elbo=elbo,
         learning_rate=settings.learning_rate,
         schedule=settings.schedule,
         augment=layers.augment,
-        annealing=ExponentialAnnealing(1.0, 0.5, steps=partition.anneal_steps),
+        annealing=ExponentialAnnealing(1.0, 0.5, steps=task.scores.anneal_steps),
         beta=GrowingBeta(settings.beta, partition.beta_steps),
         refit_every=partition.refit_every,
         refit_inputs=layers.inputs,
         seed=task.seed,
     )
     return _fit(task, training, layers.inputs)
+
+
+def _affinity_guide(
+    task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors, size_prior: SizePrior
+) -> tuple[AffinityGuide, TracePartition_ELBO]:
+    elbo = _partition_elbo(
+        task.partition,
+        estimator="rloo",
+        num_particles=task.partition.num_particles,
+        vectorize_particles=True,
+        max_plate_nesting=1,
+    )
+    return AffinityGuide(encoder, priors, size_prior, task.settings.beta), elbo
+
+
+def _score_guide(
+    task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors
+) -> tuple[ScoreGuide, TracePartition_ELBO]:
+    scores = task.scores
+    guide = ScoreGuide(
+        encoder,
+        priors,
+        scores.num_partitions,
+        task.settings.beta,
+        scores.score_scale,
+        scores.sizes,
+        scores.gradient,
+    )
+    guide.log_u.requires_grad_(scores.learn_score_scale)
+    return guide, _partition_elbo(task.partition)
+
+
+def _partition_elbo(partition: PartitionSettings, **options: Any) -> TracePartition_ELBO:
+    return TracePartition_ELBO(
+        partition.bound, gamma=partition.gamma, delta=partition.delta, **options
+    )
 
 
 TRAININGS: dict[Method, Callable[[ClusteringTask], Fit[VariationalTraining]]] = {
@@ -210,6 +259,9 @@ def _trained_alike(
 ) -> Fit[VariationalTraining]:
     """Another model, trained as DRPM-VC is."""
     priors = copy.deepcopy(task.priors)
+    if not task.settings.learn_weights:
+        priors.log_weight.data.zero_()
+        priors.log_weight.requires_grad_(False)
     training = VariationalTraining(
         network=layers.network,
         priors=priors,

@@ -1,12 +1,11 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""The Gaussian prior of every subset, and its initial values from a first clustering."""
+"""The Gaussian prior of every subset, and first clusterings by scikit-learn."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from sklearn.cluster import KMeans
@@ -14,9 +13,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-__all__ = ["ClusterPriors", "Start", "assign", "fit_kmeans", "fit_mixture", "start_priors"]
-
-Start = Literal["k-means", "mixture"]
+__all__ = ["ClusterPriors", "assign", "equal_sizes", "fit_kmeans", "fit_mixture"]
 
 _LEAST_VARIANCE = 1e-4  # added to all
 
@@ -88,23 +85,27 @@ class ClusterPriors(nn.Module):
         return log_shares.logsumexp(0) - math.log(len(z))
 
     @torch.no_grad()
-    def fit_to(self, points: Tensor, clusters: Tensor) -> None:
+    def fit_to(self, points: Tensor, membership: Tensor) -> None:
         """Take over the means, standard deviations and shares of clusters, in place.
 
         Args:
             points: Shape ``(n, l)``.
-            clusters: Shape ``(n,)``, at least one point in each.
+            membership: Shares of every point in the clusters, shape ``(n, K)``.
 
         Raises:
             ValueError: If a cluster has no point.
         """
-        for k in range(len(self.loc)):
-            members = points[clusters == k]
-            if not len(members):
-                raise ValueError(f"cluster {k} of {len(self.loc)} has no point")
-            self.loc[k] = members.mean(0)
-            self.log_scale[k] = (members.var(0, correction=0) + _LEAST_VARIANCE).log() / 2
-            self.log_weight[k] = math.log(len(members) / len(points))
+        sizes = membership.sum(0)
+        for k in (sizes == 0).nonzero().flatten().tolist():
+            raise ValueError(f"cluster {k} of {len(sizes)} has no point")
+        weights = (membership / sizes).mT
+        loc = weights @ points
+        variance = torch.stack(
+            [w @ (points - m).square() for w, m in zip(weights, loc, strict=True)]
+        )
+        self.loc.copy_(loc)
+        self.log_scale.copy_((variance + _LEAST_VARIANCE).log() / 2)
+        self.log_weight.copy_((sizes / len(points)).log())
 
     @torch.no_grad()
     def copy_from(self, mixture: GaussianMixture) -> None:
@@ -114,21 +115,12 @@ class ClusterPriors(nn.Module):
         self.log_weight.copy_(torch.as_tensor(mixture.weights_).log())
 
 
-def start_priors(start: Start, points: Tensor, num_clusters: int, seed: int) -> ClusterPriors:
-    """Fit priors to the clusters of k-means, or take the components of a mixture.
+def equal_sizes(num_points: int, num_clusters: int) -> Tensor:
+    """Sizes that differ by at most one, the larger ones first, shape ``(K,)``.
 
-    Args:
-        start: Which of the two.
-        points: Shape ``(N, l)``.
-        num_clusters: Number ``K`` of clusters.
-        seed: Seed of the clustering.
-
-    Raises:
-        ValueError: If a cluster has no point.
+    Example:
+        >>> equal_sizes(8, 3)
+        tensor([3, 3, 2])
     """
-    priors = ClusterPriors(num_clusters, points.shape[-1])
-    if start == "mixture":
-        priors.copy_from(fit_mixture(points, num_clusters, seed))
-    else:
-        priors.fit_to(points, assign(fit_kmeans(points, num_clusters, seed), points))
-    return priors
+    each, rest = divmod(num_points, num_clusters)
+    return each + (torch.arange(num_clusters) < rest).long()

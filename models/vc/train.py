@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from models.training.losses import ObjectiveTraining
 from models.training.schedule import Schedule, scheduled
 from models.training.seeds import derive_seed
-from models.vc.model import DRPMVCGuide, DRPMVCModel
+from models.vc.clusters import ClusterGuide
+from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
 from pyro_drpm.infer import ExponentialAnnealing, temperature
@@ -116,7 +117,7 @@ class DRPMVCTraining(VariationalTraining):
         self,
         *,
         model: DRPMVCModel,
-        guide: DRPMVCGuide,
+        guide: ClusterGuide,
         annealing: ExponentialAnnealing,
         beta: Callable[[int], float],
         refit_every: int,

@@ -88,7 +88,7 @@ def test_one_number_out_of_many_is_enough(value: float) -> None:
 
 def test_priors_need_a_point_in_each_cluster() -> None:
     with pytest.raises(ValueError, match="cluster 1 of 3 has no point"):
-        ClusterPriors(3, 2).fit_to(torch.eye(2), torch.tensor([0, 2]))
+        ClusterPriors(3, 2).fit_to(torch.eye(2), torch.eye(3)[[0, 2]])
 
 
 def failure(capsys: pytest.CaptureFixture[str], run: Callable[[], None]) -> str:

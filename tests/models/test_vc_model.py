@@ -21,11 +21,14 @@ from torch.distributions.kl import kl_divergence
 
 from models.vc.baselines import VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
-from models.vc.model import DRPMVCGuide, DRPMVCModel, Gradient, Sizes
+from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder, encode
 from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.scores import ScoreGuide, Sizes
+from models.vc.sizes import WeightedSizes
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm.infer import TracePartition_ELBO
+from pyro_drpm.types import Gradient
 
 N, K, LATENT, L = 5, 3, 2, 4
 BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
@@ -52,9 +55,9 @@ def images(network: Autoencoder) -> Tensor:
 
 
 @pytest.fixture
-def pair(network: Autoencoder, priors: ClusterPriors) -> tuple[DRPMVCModel, DRPMVCGuide]:
-    model = DRPMVCModel(network.decoder, priors, L, BETA)
-    return model, DRPMVCGuide(
+def pair(network: Autoencoder, priors: ClusterPriors) -> tuple[DRPMVCModel, ScoreGuide]:
+    model = DRPMVCModel(network.decoder, priors, WeightedSizes(priors), L, BETA)
+    return model, ScoreGuide(
         network.encoder, priors, L, BETA, score_scale=0.5, sizes="sampled"
     ).double()
 
@@ -288,7 +291,7 @@ def test_nearest_sizes_put_every_image_into_its_cluster(seed: int) -> None:
     loc = priors.loc[torch.rand(num_clusters).multinomial(n, replacement=True)].detach()
     loc = loc + 0.1 * torch.randn(n, LATENT)
     posterior = dist.Normal(loc, 0.1 * torch.ones(n, LATENT)).to_event(1)
-    guide = DRPMVCGuide(torch.nn.Identity(), priors, L, sizes="nearest")
+    guide = ScoreGuide(torch.nn.Identity(), priors, L, sizes="nearest")
     partition = guide.partition(posterior)
     nearest = divergences(posterior, priors.loc, priors.scale).argmin(-1)
     counts = torch.bincount(nearest, minlength=num_clusters)
@@ -301,7 +304,7 @@ def test_nearest_sizes_put_every_image_into_its_cluster(seed: int) -> None:
 def test_priors_take_over_the_moments_of_clusters() -> None:
     points = torch.tensor([[0.0, 1.0], [2.0, 5.0], [10.0, 10.0], [12.0, 10.5], [14.0, 11.0]])
     priors = ClusterPriors(2, 2)
-    priors.fit_to(points, torch.tensor([1, 1, 0, 0, 0]))
+    priors.fit_to(points, torch.eye(2)[[1, 1, 0, 0, 0]])
     torch.testing.assert_close(priors.loc.data, torch.tensor([[12.0, 10.5], [1.0, 3.0]]))
     variances = torch.tensor([[8 / 3, 1 / 6], [1.0, 4.0]])
     torch.testing.assert_close(priors.scale.data.square(), variances + 1e-4)

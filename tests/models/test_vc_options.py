@@ -14,11 +14,11 @@ import torch
 from pyro.nn import PyroModule
 
 from models.data import load_images
+from models.vc.affinities import AffinityGuide
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide
 from models.vc.categorical import CategoricalVCGuide
-from models.vc.model import DRPMVCGuide
 from models.vc.train import DRPMVCTraining
-from tests.models.vc_runs import SEED, load, run
+from tests.models.vc_runs import SEED, fail, load, run
 
 
 def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
         refits.append({"epoch": self.current_epoch, "priors": values})
 
     monkeypatch.setattr(DRPMVCTraining, "refit_priors", refit)
-    run(tmp_path, "--refit-every", "2")
+    run(tmp_path, "--methods", "drpm", "--size-prior", "weighted", "--refit-every", "2")
     assert [refit["epoch"] for refit in refits] == [2, 4]
     trained = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
     names = ("loc", "log_scale", "log_weight")
@@ -49,12 +49,16 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
 def test_layers_and_the_scale_of_the_scores_train_if_they_are_to(
     finished_vc_run: Path, tmp_path: Path
 ) -> None:
+    guide = ("--guide", "scores", "--size-prior", "weighted")
+    common = ("--methods", "drpm", *guide, "--pretrained", str(finished_vc_run))
     options = ("--trained-layers", "heads", "--no-learn-score-scale", "--refit-every", "2")
-    run(tmp_path, "--methods", "drpm", "--pretrained", str(finished_vc_run), *options)
+    run(tmp_path / "usual", *common)
+    run(tmp_path / "unusual", *common, *options)
     hidden, log_u = "network.encoder.hidden.1.0.0.weight", "objective.guide.log_u"
     pretrained = load(finished_vc_run / SEED / "pretrain.ckpt")["state_dict"][hidden]
-    usual = load(finished_vc_run / SEED / "drpm.ckpt")["state_dict"]
-    unusual = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
+    usual, unusual = (
+        load(tmp_path / name / SEED / "drpm.ckpt")["state_dict"] for name in ("usual", "unusual")
+    )
     assert not torch.equal(usual[hidden], pretrained)
     assert torch.equal(unusual[hidden], pretrained)
     assert usual[log_u].item() != pytest.approx(math.log(10), abs=1e-6)
@@ -64,7 +68,7 @@ def test_layers_and_the_scale_of_the_scores_train_if_they_are_to(
 @pytest.mark.parametrize(
     ("method", "guide"),
     [
-        ("drpm", DRPMVCGuide),
+        ("drpm", AffinityGuide),
         ("categorical", CategoricalVCGuide),
         ("vade-augmented", VaDEGuide),
     ],
@@ -129,3 +133,42 @@ def test_vade_decays_its_learning_rate(finished_vc_run: Path) -> None:
         optimizer.step()
         schedule.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.95**2)
+
+
+def test_weights_stay_equal_if_they_are_to(finished_vc_run: Path, tmp_path: Path) -> None:
+    options = ("--methods", "categorical", "drpm", "--no-learn-weights")
+    run(tmp_path, "--pretrained", str(finished_vc_run), *options)
+    weights = load(tmp_path / SEED / "categorical.ckpt")["state_dict"]["priors.log_weight"]
+    learned = load(finished_vc_run / SEED / "categorical.ckpt")["state_dict"]["priors.log_weight"]
+    assert (weights == 0).all() and (learned != 0).all()
+
+
+@pytest.mark.parametrize("start", ["k-means", "mixture"])
+def test_priors_start_from_other_clusterings(
+    finished_vc_run: Path, tmp_path: Path, start: str
+) -> None:
+    run(tmp_path, "--pretrained", str(finished_vc_run), "--methods", "drpm", "--priors", start)
+    usual, other = (
+        load(out / SEED / "drpm.ckpt")["state_dict"]["priors.loc"]
+        for out in (finished_vc_run, tmp_path)
+    )
+    assert not torch.equal(usual, other)
+
+
+def test_every_law_of_the_sizes_trains(finished_vc_run: Path, tmp_path: Path) -> None:
+    common = ("--methods", "drpm", "--pretrained", str(finished_vc_run))
+    run(tmp_path / "spread", *common, "--size-prior", "dirichlet")
+    state = load(tmp_path / "spread" / SEED / "drpm.ckpt")["state_dict"]
+    assert state["objective.model.size_prior.log_concentration"] != 0
+    run(tmp_path / "near", *common, "--size-prior", "equal", "--size-spread", "0.1")
+    near, equal = (
+        load(out / SEED / "drpm.ckpt")["state_dict"]["priors.loc"]
+        for out in (tmp_path / "near", finished_vc_run)
+    )
+    assert not torch.equal(near, equal)
+
+
+def test_one_particle_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "num_particles must be at least 2, but is 1" in fail(
+        capsys, tmp_path, "--num-particles", "1"
+    )
