@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -55,6 +56,11 @@ class Config(Settings):
         self.require_different("datasets", "starts", "methods")
         if self.particles < 2:  # each is compared with the others
             raise ValueError(f"particles must be at least 2, but is {self.particles}")
+        if "k-means-constrained" in self.methods and find_spec("k_means_constrained") is None:
+            raise ValueError(
+                "methods must not hold k-means-constrained, unless the package of this name is "
+                "installed: pip install k-means-constrained"
+            )
 
 
 def main(args: Sequence[str] | None = None) -> None:

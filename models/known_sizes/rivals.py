@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,6 @@ from torch.distributions import Normal, OneHotCategorical
 from models.known_sizes.fit import Fit
 from models.known_sizes.model import LEAST_SCALE
 from models.known_sizes.starts import Start
-from pyro_drpm.optional import require
 from pyro_drpm.partitions import point_estimate
 
 __all__ = ["categorical_estimate", "constrained_kmeans", "gaussian_mixture", "hard_em"]
@@ -101,9 +102,9 @@ def constrained_kmeans(points: Tensor, start: Start, sizes: Tensor, seed: int) -
         seed: Of the method.
 
     Raises:
-        ImportError: If the package is not installed.
+        ModuleNotFoundError: If the package is not installed.
     """
-    kmeans = require("k_means_constrained", "rivals").KMeansConstrained(
+    kmeans = import_module("k_means_constrained").KMeansConstrained(
         len(sizes),
         size_min=int(sizes.min()),
         size_max=int(sizes.max()),

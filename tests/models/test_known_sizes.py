@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -115,13 +118,24 @@ def test_the_mixture_is_one_with_free_weights(start: Start) -> None:
     assert fit.loss == pytest.approx(-evidence, abs=0.1)
 
 
-def test_constrained_kmeans_says_what_it_needs(points: Tensor, start: Start) -> None:
-    try:
-        fit = constrained_kmeans(points, start, SIZES, seed=0)
-    except ImportError as error:
-        assert "pyro-drpm[rivals]" in str(error)
-    else:
-        assert fit.loss is None and fit.clusters.bincount().min() >= 2
+def test_constrained_kmeans_keeps_the_bounds(
+    points: Tensor, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is not among the dependencies: a stand-in notes what it is asked for."""
+
+    class Asked:
+        def __init__(self, num_clusters: int, **options: Any) -> None:
+            assert num_clusters == 2 and options["size_min"] == 2 and options["size_max"] == 4
+            assert (options["init"] == start.loc.numpy()).all() and options["n_init"] == 1
+
+        def fit_predict(self, points: Any) -> Any:
+            return np.array([0, 0, 1, 1, 1, 1])
+
+    package = types.SimpleNamespace(KMeansConstrained=Asked)
+    monkeypatch.setitem(sys.modules, "k_means_constrained", package)
+    fit = constrained_kmeans(points, start, SIZES, seed=0)
+    assert fit.loss is None and fit.clusters.tolist() == [0, 0, 1, 1, 1, 1]
+    assert fit.probs[:, 1].tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_scores_of_what_is_known() -> None:
@@ -175,9 +189,14 @@ def test_command_line_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFix
         (["--seeds", "0"], "error: seeds must be positive, but is 0"),
         (["--particles", "1"], "error: particles must be at least 2, but is 1"),
         (["--methods", "known", "known"], "error: methods must hold different values"),
+        (["--methods", "k-means-constrained"], "error: methods must not hold k-means-constrained"),
     ],
 )
 def test_bad_settings_end_with_one_line(
-    args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    args: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("models.known_sizes.cli.find_spec", lambda name: None)
     assert error_line(capsys, lambda: main(args)).startswith(message)
