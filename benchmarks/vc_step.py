@@ -3,8 +3,9 @@
 
 """Share of the random partition in a training step of DRPM-VC at its settings for MNIST.
 
-``python -m benchmarks.vc_step`` compares steps of DRPM-VC with those of the same model and networks
-with a categorical variable for each image instead of a partition, and adds what they take in an
+``python -m benchmarks.vc_step`` compares steps of DRPM-VC, with the paper's guide and either bound
+and with the guide from affinities, with those of the same model and networks with a categorical
+variable for each image instead of a partition, and adds what they take in an
 epoch of as many images: data, logging, progress bar and checkpoint included. Either the heads of
 the encoder are trained, on frozen features, or all layers; originals of the images are encoded as
 well then, but images are not changed. They are random.
@@ -29,7 +30,7 @@ from models.training.batches import ShuffledBatches
 from models.training.hardware import Hardware
 from models.training.session import training_session
 from models.training.stages import Stage
-from models.vc.affinities import AffinityGuide
+from models.vc.affinities import AffinityGuide, particle_elbo
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.config import PRESETS, TrainedLayers
 from models.vc.model import DRPMVCModel
@@ -44,15 +45,14 @@ CONFIG = PRESETS["mnist"]
 NUM_IMAGES, PIXELS = 60_000, (1, 28, 28)
 REPETITIONS = 60
 
+Method = Literal["categorical", "lemma", "exact", "affinities"]
+
 
 class Step(NamedTuple):
     """A training and the batches of its steps."""
 
     training: VariationalTraining
     batches: ShuffledBatches
-
-
-Method = Literal["categorical", "lemma", "exact", "affinities"]
 
 
 def make_step(method: Method, layers: TrainedLayers) -> Step:
@@ -87,21 +87,16 @@ def _objective(
         model = CategoricalVCModel(decoder, priors)
         return model, CategoricalVCGuide(encoder, priors), TraceMeanField_ELBO()
     if method == "affinities":
-        sizes, particles = EqualSizes(priors), CONFIG.partition.num_particles
+        sizes = EqualSizes(priors)
         return (
             DRPMVCModel(decoder, priors, sizes, num_partitions=1),
             AffinityGuide(encoder, priors, sizes),
-            TracePartition_ELBO(
-                estimator="rloo",
-                num_particles=particles,
-                vectorize_particles=True,
-                max_plate_nesting=1,
-            ),
+            particle_elbo(CONFIG.partition.num_particles),
         )
     return (
         DRPMVCModel(decoder, priors, WeightedSizes(priors), num_partitions),
         ScoreGuide(encoder, priors, num_partitions),
-        TracePartition_ELBO(method, delta=0.01),
+        TracePartition_ELBO(method, delta=CONFIG.partition.delta),
     )
 
 

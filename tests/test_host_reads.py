@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.vc.affinities import AffinityGuide
+from models.vc.affinities import AffinityGuide, particle_elbo
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
@@ -84,6 +84,14 @@ def test_laws_of_the_sizes(build: Any) -> None:
     assert w.grad is not None and log_s.grad is not None
 
 
+def test_partitions_drawn_stage_by_stage() -> None:
+    log_s = parameter(4, 3, 20)
+    sizes = FixedSizes(torch.ones(3, device=META), 20, validate_args=False)
+    Y = DRPM(sizes=sizes, log_subset_s=log_s, validate_args=False).rsample((2,))
+    Y.sum().backward()
+    assert Y.device == META and log_s.grad is not None
+
+
 def test_partitions_without_noise() -> None:
     log_omega, log_s = parameter(4, 3), parameter(4, 20)
     DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).noiseless.sum().backward()
@@ -142,9 +150,6 @@ def test_clustering_with_affinities(name: SizePriorName, spread: float) -> None:
     guide = AffinityGuide(network.encoder, priors, size_prior)
     images = torch.zeros(20, 1, 4, 4, device=META)
     with pyro.validation_enabled(False):
-        elbo = TracePartition_ELBO(
-            estimator="rloo", num_particles=2, vectorize_particles=True, max_plate_nesting=1
-        )
-        loss = elbo.differentiable_loss(model, guide, images, images)
+        loss = particle_elbo(2).differentiable_loss(model, guide, images, images)
     loss.backward()
     assert loss.device == META and priors.loc.grad is not None

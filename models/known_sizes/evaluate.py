@@ -40,8 +40,8 @@ def score(fit: Fit, classes: Tensor) -> Scores:
     """Compare what a method says with classes, shape ``(n,)``."""
     probs = fit.probs.double()
     truth = F.one_hot(classes, probs.shape[-1]).double()
-    rows, columns = linear_sum_assignment(-(truth.mT @ probs).numpy())
-    matched = probs[:, torch.as_tensor(columns)[torch.as_tensor(rows).argsort()]]
+    _, cluster_of_class = linear_sum_assignment((truth.mT @ probs).numpy(), maximize=True)
+    matched = probs[:, torch.as_tensor(cluster_of_class)]
     right = (matched.argmax(-1) == classes).double().mean()
     return Scores(
         fit.loss,

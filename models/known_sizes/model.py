@@ -8,9 +8,8 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroModule
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyro_drpm import DRPM
 from pyro_drpm.distributions import SizeDistribution, sizes_given_affinities
@@ -33,15 +32,16 @@ class Mixture(PyroModule):
         scale: Where the standard deviations start, likewise.
     """
 
-    scale: Tensor
-
     def __init__(self, sizes: SizeDistribution, loc: Tensor, scale: Tensor) -> None:
         super().__init__()
         self.sizes = sizes
         self.loc = nn.Parameter(loc.clone())
-        self.scale = PyroParam(  # type: ignore[assignment]
-            scale.clone(), constraints.greater_than(LEAST_SCALE)
-        )
+        self.log_scale = nn.Parameter((scale - LEAST_SCALE).log())
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviations, above a least one, shape ``(K, D)``."""
+        return LEAST_SCALE + self.log_scale.exp()
 
     def forward(self, points: Tensor) -> None:
         """Sample the sites ``Y`` ``(K, n)`` and ``x`` ``(n, D)``."""

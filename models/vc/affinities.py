@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 from torch import nn
@@ -16,8 +18,9 @@ from models.vc.sizes import SizePrior
 from models.vc.subset_normal import divergences
 from pyro_drpm import DRPM
 from pyro_drpm.distributions import sizes_given_affinities
+from pyro_drpm.infer import TracePartition_ELBO
 
-__all__ = ["AffinityGuide"]
+__all__ = ["AffinityGuide", "particle_elbo"]
 
 
 class AffinityGuide(ClusterGuide):
@@ -58,3 +61,19 @@ class AffinityGuide(ClusterGuide):
         log_w = -self.beta * distance.mT
         law = self.size_prior(log_w.shape[-1])
         return DRPM.from_affinities(log_w, sizes_given_affinities(law, log_w))
+
+
+def particle_elbo(num_particles: int, **options: Any) -> TracePartition_ELBO:
+    """The loss for such a guide: each particle has a partition and latent variables.
+
+    Args:
+        num_particles: Number of particles.
+        options: As for :class:`~pyro_drpm.infer.TracePartition_ELBO`.
+    """
+    return TracePartition_ELBO(
+        estimator="rloo",
+        num_particles=num_particles,
+        vectorize_particles=True,
+        max_plate_nesting=1,
+        **options,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.data import ImageData
 from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
-from models.vc.affinities import AffinityGuide
+from models.vc.affinities import AffinityGuide, particle_elbo
 from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.clusters import ClusterGuide, ClusterModel
@@ -29,7 +29,7 @@ from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import make_augmentation
 from models.vc.priors import ClusterPriors, assign, fit_kmeans, fit_mixture
 from models.vc.scores import ScoreGuide
-from models.vc.sizes import SizePrior, make_size_prior
+from models.vc.sizes import make_size_prior
 from models.vc.starts import from_equal_sizes
 from models.vc.train import DRPMVCTraining, GrowingBeta, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
@@ -146,9 +146,16 @@ def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
     priors.log_weight.requires_grad_(partition.size_prior == "weighted")
     guide: AffinityGuide | ScoreGuide
     if partition.guide == "affinities":
-        guide, elbo = _affinity_guide(task, layers.encoder, priors, size_prior)
+        guide = AffinityGuide(layers.encoder, priors, size_prior, settings.beta)
+        elbo = particle_elbo(
+            partition.num_particles,
+            bound=partition.bound,
+            gamma=partition.gamma,
+            delta=partition.delta,
+        )
     else:
-        guide, elbo = _score_guide(task, layers.encoder, priors)
+        guide = _score_guide(task, layers.encoder, priors)
+        elbo = TracePartition_ELBO(partition.bound, partition.gamma, partition.delta)
     training = DRPMVCTraining(
         network=layers.network,
         priors=priors,
@@ -169,22 +176,7 @@ def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
     return _fit(task, training, layers.inputs)
 
 
-def _affinity_guide(
-    task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors, size_prior: SizePrior
-) -> tuple[AffinityGuide, TracePartition_ELBO]:
-    elbo = _partition_elbo(
-        task.partition,
-        estimator="rloo",
-        num_particles=task.partition.num_particles,
-        vectorize_particles=True,
-        max_plate_nesting=1,
-    )
-    return AffinityGuide(encoder, priors, size_prior, task.settings.beta), elbo
-
-
-def _score_guide(
-    task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors
-) -> tuple[ScoreGuide, TracePartition_ELBO]:
+def _score_guide(task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors) -> ScoreGuide:
     scores = task.scores
     guide = ScoreGuide(
         encoder,
@@ -196,13 +188,7 @@ def _score_guide(
         scores.gradient,
     )
     guide.log_u.requires_grad_(scores.learn_score_scale)
-    return guide, _partition_elbo(task.partition)
-
-
-def _partition_elbo(partition: PartitionSettings, **options: Any) -> TracePartition_ELBO:
-    return TracePartition_ELBO(
-        partition.bound, gamma=partition.gamma, delta=partition.delta, **options
-    )
+    return guide
 
 
 TRAININGS: dict[Method, Callable[[ClusteringTask], Fit[VariationalTraining]]] = {

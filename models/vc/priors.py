@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-__all__ = ["ClusterPriors", "assign", "equal_sizes", "fit_kmeans", "fit_mixture"]
+__all__ = ["ClusterPriors", "assign", "fit_kmeans", "fit_mixture"]
 
 _LEAST_VARIANCE = 1e-4  # added to all
 
@@ -96,13 +96,12 @@ class ClusterPriors(nn.Module):
             ValueError: If a cluster has no point.
         """
         sizes = membership.sum(0)
-        for k in (sizes == 0).nonzero().flatten().tolist():
-            raise ValueError(f"cluster {k} of {len(sizes)} has no point")
+        if (sizes == 0).any():
+            raise ValueError(f"cluster {int(sizes.argmin())} of {len(sizes)} has no point")
         weights = (membership / sizes).mT
         loc = weights @ points
-        variance = torch.stack(
-            [w @ (points - m).square() for w, m in zip(weights, loc, strict=True)]
-        )
+        squares = (points - loc.unsqueeze(1)).square()  # (K, n, l)
+        variance = (weights.unsqueeze(-1) * squares).sum(1)
         self.loc.copy_(loc)
         self.log_scale.copy_((variance + _LEAST_VARIANCE).log() / 2)
         self.log_weight.copy_((sizes / len(points)).log())
@@ -113,14 +112,3 @@ class ClusterPriors(nn.Module):
         self.loc.copy_(torch.as_tensor(mixture.means_))
         self.log_scale.copy_(torch.as_tensor(mixture.covariances_).log() / 2)
         self.log_weight.copy_(torch.as_tensor(mixture.weights_).log())
-
-
-def equal_sizes(num_points: int, num_clusters: int) -> Tensor:
-    """Sizes that differ by at most one, the larger ones first, shape ``(K,)``.
-
-    Example:
-        >>> equal_sizes(8, 3)
-        tensor([3, 3, 2])
-    """
-    each, rest = divmod(num_points, num_clusters)
-    return each + (torch.arange(num_clusters) < rest).long()

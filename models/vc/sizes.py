@@ -9,9 +9,9 @@ from abc import abstractmethod
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.vc.priors import ClusterPriors, equal_sizes
+from models.vc.priors import ClusterPriors
 from pyro_drpm import MultivariateFisherHypergeometric
 from pyro_drpm.distributions import (
     DirichletMultinomialSizes,
@@ -26,10 +26,27 @@ __all__ = [
     "SizePrior",
     "SizePriorName",
     "WeightedSizes",
+    "equal_sizes",
     "make_size_prior",
 ]
 
 SizePriorName = Literal["equal", "dirichlet", "weighted"]
+
+
+def equal_sizes(num_images: int, like: Tensor) -> FixedSizes:
+    """Sizes that differ by at most one, the larger ones first.
+
+    Args:
+        num_images: Number ``n`` of images.
+        like: Of shape ``(K,)``, with the dtype and device of the sizes.
+
+    Example:
+        >>> equal_sizes(8, torch.zeros(3)).sample()
+        tensor([3., 3., 2.])
+    """
+    each, rest = divmod(num_images, len(like))
+    is_larger = torch.arange(len(like), device=like.device) < rest
+    return FixedSizes(each + is_larger.to(like.dtype), num_images)
 
 
 class SizePrior(nn.Module):
@@ -69,7 +86,7 @@ class EqualSizes(SizePrior):
     def forward(self, num_images: int) -> SizeDistribution:
         like = self.priors.log_weight
         if not self.spread:
-            return FixedSizes(equal_sizes(num_images, len(like)).to(like), num_images)
+            return equal_sizes(num_images, like)
         equal = num_images / len(like)
         counts = torch.arange(num_images + 1, dtype=like.dtype, device=like.device)
         potential = -((counts - equal) / (self.spread * equal)).square() / 2

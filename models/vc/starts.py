@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.vc.priors import ClusterPriors, assign, equal_sizes, fit_kmeans, fit_mixture
+from models.vc.priors import ClusterPriors, assign, fit_kmeans, fit_mixture
+from models.vc.sizes import equal_sizes
 from pyro_drpm import DRPM
-from pyro_drpm.distributions import FixedSizes
 
 __all__ = ["STARTS", "Start", "from_equal_sizes", "from_kmeans", "from_mixture"]
 
@@ -67,7 +67,7 @@ def from_equal_sizes(points: Tensor, num_clusters: int, seed: int) -> ClusterPri
 
 def _refit_by_draws(priors: ClusterPriors, points: Tensor) -> float:
     """EM from priors, in place; gives the log-likelihood of the points and the last partition."""
-    sizes = FixedSizes(equal_sizes(len(points), len(priors.loc)).to(points), len(points))
+    sizes = equal_sizes(len(points), priors.log_weight)
     likelihood = -torch.inf
     for _ in range(_STEPS):
         log_density = priors.log_densities(points)

@@ -37,7 +37,8 @@ def sizes_given_affinities(law: SizeDistribution, log_w: Tensor) -> SizeDistribu
         :class:`PotentialSizes`; a law of fixed sizes itself.
 
     Raises:
-        NotImplementedError: If the law is not of product form, as that of a Chinese restaurant.
+        ValueError: If the shapes do not fit, or the law is not of product form, as that of a
+            Chinese restaurant.
 
     Example:
         >>> from pyro_drpm.distributions import MultinomialSizes
@@ -45,12 +46,18 @@ def sizes_given_affinities(law: SizeDistribution, log_w: Tensor) -> SizeDistribu
         >>> sizes_given_affinities(MultinomialSizes(4, torch.ones(2)), log_w).mode
         tensor([3., 1.])
     """
+    expected = (*law.event_shape, law.total_count)
+    if tuple(log_w.shape[-2:]) != expected:
+        raise ValueError(
+            f"sizes_given_affinities: expected log_w of shape (*batch, {expected[0]}, "
+            f"{expected[1]}) for {law!r}, but got {tuple(log_w.shape)}."
+        )
     if isinstance(law, FixedSizes):
         return law
     if law.empty_last:
-        raise NotImplementedError(
-            "sizes_given_affinities: expected a law of product form, but got "
-            f"{type(law).__name__}, whose subsets are empty only if all later ones are."
+        raise ValueError(
+            f"sizes_given_affinities: expected a law of product form, but got {law!r}, whose "
+            "subsets are empty only if all later ones are."
         )
     counts = torch.arange(law.total_count + 1, dtype=torch.float64, device=log_w.device)
     potential = law.log_potential_table() + torch.lgamma(counts + 1)

@@ -50,16 +50,27 @@ class DrawnPartition(RelaxedPartition):
 
     def draw(self, sample_shape: Sequence[int] = ()) -> Draw:
         """The same, and what :meth:`flow` needs to know of the draw."""
-        if isinstance(self._assignment, SubsetScores) and self.hard and self.gradient == "flow":
-            return Draw(self._staged_value(self._assignment, sample_shape), None)
         if self.hard and self.gradient == "flow":
-            ranks = self._ranked.draw_ranks(self.sizes.sample_counts(sample_shape))
-            return Draw(self._value(ranks), ranks)
+            return self._drawn(sample_shape)
         shape = torch.Size(sample_shape) + self.batch_shape
         size_noise, ordering_noise = self._noise(shape)
         counts, scores = self._perturbed(size_noise, ordering_noise)
         value = self._relaxed(counts, size_noise, scores)
         return Draw(value, Ranks.of(counts, scores.detach()) if self.hard else None)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
+        with torch.no_grad():
+            # Detached, for torch.jit.trace records no torch.no_grad().
+            return self._drawn(sample_shape).value.detach()
+
+    def _drawn(self, sample_shape: Sequence[int]) -> Draw:
+        """A draw with the gradients of the flow."""
+        counts = self.sizes.sample_counts(sample_shape)
+        if isinstance(self._assignment, SubsetScores):
+            return Draw(self._staged_value(self._assignment, counts), None)
+        ranks = self._ranked.draw_ranks(counts)
+        return Draw(self._value(ranks), ranks)
 
     def assignment_changes(self, ranks: Ranks) -> Changes:
         """By how much ``log p(Y | n_1, ..., n_K)`` differs between a draw and its neighbors.
@@ -83,15 +94,14 @@ class DrawnPartition(RelaxedPartition):
         none = moves.new_zeros(2, *counts.shape[:-1], counts.shape[-1] - 1)
         return drawn_partition(log_s, none, ranks) + moves.to(log_s.dtype)
 
-    def _staged_value(self, assignment: SubsetScores, sample_shape: Sequence[int]) -> Tensor:
+    def _staged_value(self, assignment: SubsetScores, counts: Tensor) -> Tensor:
         """A partition that is drawn stage by stage, with gradients for the scores alone."""
-        if torch.is_grad_enabled() and self._sizes.mean.requires_grad:
+        if torch.is_grad_enabled() and any(x.requires_grad for x in self._sizes.parameters):
             raise NotImplementedError(
                 f"{type(self).__name__}: draws with a score for every subset have no gradient for "
                 "the sizes, which require one. Take sample and the score function, as "
                 'TracePartition_ELBO(estimator="rloo") does.'
             )
-        counts = self.sizes.sample_counts(sample_shape)
         log_s = assignment.log_s.expand(*counts.shape[:-1], *self.event_shape)
         return staged_partition(log_s, assignment.draw(counts))
 
@@ -113,12 +123,3 @@ class DrawnPartition(RelaxedPartition):
         ranks = ranks.expand(changes.up.shape[:-1])
         moves = self._sizes.flow(ranks.counts, changes.moves, value)
         return moves + self._ranked.flow(ranks, changes)
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Partitions without gradients, always 0 and 1, shape ``(*sample, *batch, K, n)``."""
-        with torch.no_grad():
-            # Detached, for torch.jit.trace records no torch.no_grad().
-            if isinstance(self._assignment, SubsetScores):
-                return self._staged_value(self._assignment, sample_shape).detach()
-            counts = self.sizes.sample_counts(sample_shape)
-            return self._value(self._ranked.draw_ranks(counts)).detach()

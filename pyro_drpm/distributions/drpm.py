@@ -170,6 +170,9 @@ class DRPM(PartitionSummaries):
             sizes: The law of the sizes.
             options: As for the class.
 
+        Raises:
+            ValueError: If the affinities have fewer than two dims, and as for the class.
+
         Example:
             >>> from pyro_drpm.distributions import FixedSizes
             >>> log_w = torch.tensor([[9.0, 0.0, 8.0, 0.0], [0.0, 9.0, 0.0, 0.0]])
@@ -177,6 +180,11 @@ class DRPM(PartitionSummaries):
             tensor([[1., 0., 1., 0.],
                     [0., 1., 0., 1.]])
         """
+        if log_w.dim() < 2:
+            raise ValueError(
+                f"{cls.__name__}: expected log_w of shape (*batch, K, n), but got "
+                f"{tuple(log_w.shape)}."
+            )
         later = log_w[..., 1:, :].flip(-2).logcumsumexp(-2).flip(-2)
         log_s = torch.cat([log_w[..., :-1, :] - later, torch.zeros_like(log_w[..., :1, :])], -2)
         return cls(log_subset_s=log_s, sizes=sizes, **options)

@@ -64,6 +64,7 @@ class SizeDistribution(StraightThroughDistribution):
             some coupling of both laws, as for log-concave :math:`f_k`. Then gradients have less
             noise, see :mod:`pyro_drpm.ops.sizes.boundary_moves`; else they are those of
             :mod:`pyro_drpm.ops.sizes.pair_moves`. A false claim makes them wrong.
+        parameters: The tensors that the law depends on.
 
     Raises:
         ValueError: If ``total_count`` is no positive integer, or bounds are no integer tensors or
@@ -106,7 +107,7 @@ class SizeDistribution(StraightThroughDistribution):
         self.total_count = checked_count(owner, total_count)
         self._dtype, self._device = like.dtype, like.device
         self._is_bounded = minimum is not None or maximum is not None
-        parameters = [x for x in vars(self).values() if isinstance(x, Tensor)]
+        self.parameters = [x for x in vars(self).values() if isinstance(x, Tensor)]
         self._minimum = checked_bound(owner, "minimum", minimum, 0, shape, like.device)
         self._maximum = checked_bound(owner, "maximum", maximum, total_count, shape, like.device)
         if validate and self._is_bounded:
@@ -115,7 +116,7 @@ class SizeDistribution(StraightThroughDistribution):
         super().__init__(full[:-1], full[-1:], validate_args=False)
         self._validate_args = validate
         # Expanded copies have the same object.
-        self._tables = KeptTables(self._build_tables, parameters)
+        self._tables = KeptTables(self._build_tables, self.parameters)
 
     def _check_room(self) -> None:
         least, most = torch.broadcast_tensors(self._minimum, self._maximum)

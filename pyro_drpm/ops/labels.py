@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["subset_of_each", "unsort"]
+__all__ = ["all_partitions", "matrix_of", "subset_of_each", "unsort"]
 
 
 def subset_of_each(Y: Tensor) -> Tensor:
@@ -28,6 +28,23 @@ def subset_of_each(Y: Tensor) -> Tensor:
     """
     numbers = torch.arange(Y.shape[-2], dtype=Y.dtype, device=Y.device)
     return (numbers.unsqueeze(-1) * Y.detach()).sum(-2).round().long()
+
+
+def matrix_of(subset: Tensor, num_subsets: int, dtype: torch.dtype) -> Tensor:
+    """The partition matrix, from the subset of each element.
+
+    Not in place, which vmap allows for some tensors only.
+
+    Args:
+        subset: Integers, shape ``(*batch, n)``.
+        num_subsets: Number ``K`` of rows.
+        dtype: Of the result.
+
+    Returns:
+        Entries 0 and 1, shape ``(*batch, K, n)``.
+    """
+    rows = torch.arange(num_subsets, device=subset.device).unsqueeze(-1)
+    return (subset.unsqueeze(-2) == rows).to(dtype)
 
 
 def unsort(values: Tensor, order: Tensor) -> Tensor:

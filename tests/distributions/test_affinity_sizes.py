@@ -105,8 +105,37 @@ def test_gradients_reach_the_affinities() -> None:
 def test_laws_that_know_or_have_no_factors() -> None:
     fixed = FixedSizes(torch.tensor([3.0, 2.0, 2.0]))
     assert sizes_given_affinities(fixed, affinities(1.0, 0)) is fixed
-    with pytest.raises(NotImplementedError, match="product form, but got PitmanYorSizes"):
+    with pytest.raises(ValueError, match="product form, but got PitmanYorSizes"):
         sizes_given_affinities(PitmanYorSizes(N, K, 1.0), affinities(1.0, 0))
+
+
+@pytest.mark.parametrize("shape", [(K, N + 1), (K - 1, N), (N,)])
+def test_affinities_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    law = MultinomialSizes(N, EQUAL)
+    with pytest.raises(
+        ValueError, match=r"expected log_w of shape \(\*batch, 3, 7\) for Multinomial"
+    ):
+        sizes_given_affinities(law, torch.zeros(shape))
+    if len(shape) == 1:
+        with pytest.raises(ValueError, match=r"log_w of shape \(\*batch, K, n\), but got \(7,\)"):
+            DRPM.from_affinities(torch.zeros(shape), law)
+
+
+def test_doubts_that_all_share_one_subset() -> None:
+    """Subsets 1 and 2 get binomial numbers of their own, and the first has the rest."""
+    doubt, each = 0.3, 20
+    probs = torch.zeros(3, 3 * each).double()
+    probs[1, :each] = probs[2, each : 2 * each] = doubt
+    probs[0] = 1 - probs[1:].sum(0)
+    law = MultinomialSizes(3 * each, torch.ones(3).double())
+    found = sizes_given_affinities(law, (probs + 1e-300).log())
+    counts = law.enumerate_support()
+    binomial = torch.distributions.Binomial(each, torch.tensor(doubt).double())
+    possible = (counts[:, 1:] <= each).all(-1)
+    log_exact = binomial.log_prob(counts[:, 1:].clamp(max=each)).sum(-1)
+    exact = torch.where(possible, log_exact.exp(), 0.0)
+    assert exact.sum().item() == pytest.approx(1)
+    assert (found.log_prob(counts).exp() - exact).abs().sum() / 2 < 0.08
 
 
 def test_dtype_is_that_of_the_affinities() -> None:

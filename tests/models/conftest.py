@@ -7,8 +7,11 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from torch import Tensor
 
 from models.vae.posteriors import Posterior
+from models.vc.networks import Autoencoder
+from models.vc.priors import ClusterPriors
 from tests.models import training_checks, vc_runs
 from tests.models.scripts import MTL, VAE
 from tests.models.view_pairs import B, D
@@ -26,6 +29,25 @@ def seeded() -> Iterator[None]:
 def views(seeded: None) -> Posterior:
     shape = (B, 2, D)
     return Posterior(torch.randn(shape).double(), torch.rand(shape).double() + 0.2)
+
+
+@pytest.fixture
+def network() -> Autoencoder:
+    pyro.set_rng_seed(0)
+    return Autoencoder(num_pixels=4, widths=(6, 5), latent_dim=vc_runs.LATENT).double()
+
+
+@pytest.fixture
+def priors() -> ClusterPriors:
+    priors = ClusterPriors(vc_runs.K, vc_runs.LATENT).double()
+    for parameter in priors.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return priors
+
+
+@pytest.fixture
+def images(network: Autoencoder) -> Tensor:
+    return torch.rand(vc_runs.N, 1, 2, 2, dtype=torch.double)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -16,40 +15,21 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.distributions.kl import kl_divergence
 
-from models.vc.affinities import AffinityGuide
+from models.vc.affinities import AffinityGuide, particle_elbo
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
-from models.vc.priors import ClusterPriors, equal_sizes
+from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide
-from models.vc.sizes import SizePriorName, make_size_prior
-from models.vc.starts import STARTS
+from models.vc.sizes import SizePriorName, equal_sizes, make_size_prior
+from models.vc.starts import STARTS, Start
 from models.vc.subset_normal import divergences
 from pyro_drpm import DRPM
 from pyro_drpm.distributions import FixedSizes
-from pyro_drpm.infer import TracePartition_ELBO
+from pyro_drpm.metrics import adjusted_rand_index
+from tests.models.vc_runs import N
 
-N, K, LATENT, L = 5, 3, 2, 4
 BETA = 0.7
 pytestmark = pytest.mark.usefixtures("seeded")
-
-
-@pytest.fixture
-def network() -> Autoencoder:
-    pyro.set_rng_seed(0)
-    return Autoencoder(num_pixels=4, widths=(6, 5), latent_dim=LATENT).double()
-
-
-@pytest.fixture
-def priors() -> ClusterPriors:
-    priors = ClusterPriors(K, LATENT).double()
-    for parameter in priors.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return priors
-
-
-@pytest.fixture
-def images(network: Autoencoder) -> Tensor:
-    return torch.rand(N, 1, 2, 2, dtype=torch.double)
 
 
 SIZE_PRIORS: list[tuple[SizePriorName, float]] = [
@@ -82,9 +62,7 @@ def test_loss_with_affinities_has_the_mean_of_enumerated_partitions(
     )
     of_latents = BETA * (every * kl).sum((-2, -1))
     expected = (log_q[some].exp() * (log_q - log_p + of_latents)[some]).sum()
-    elbo = TracePartition_ELBO(
-        estimator="rloo", num_particles=2000, vectorize_particles=True, max_plate_nesting=1
-    )
+    elbo = particle_elbo(2000)
     blind = dist.Bernoulli(logits=torch.zeros(4).double(), validate_args=False)
     constant = -blind.log_prob(images.flatten(1)).sum()
     with torch.no_grad():
@@ -122,29 +100,32 @@ def test_partition_from_affinities_is_close_to_the_posterior(
     unaware = divergence(AffinityGuide(network.encoder, priors, size_prior))
     assert near < 0.3 and near < unaware / 2
     if name == "weighted":  # the others say that some partitions are impossible
-        paper = ScoreGuide(network.encoder, priors, L, sizes="sampled").double()
+        paper = ScoreGuide(network.encoder, priors, 1, sizes="sampled").double()
         assert divergence(paper) > 0.3
 
 
 def test_equal_sizes_add_up() -> None:
-    assert equal_sizes(8, 3).tolist() == [3, 3, 2] and equal_sizes(2, 3).tolist() == [1, 1, 0]
+    for n, sizes in {8: [3, 3, 2], 2: [1, 1, 0], 9: [3, 3, 3]}.items():
+        assert equal_sizes(n, torch.zeros(3)).sizes.tolist() == sizes
     law = make_size_prior("equal", ClusterPriors(3, 1))(8)
     assert isinstance(law, FixedSizes) and law.sizes.tolist() == [3, 3, 2]
     near = make_size_prior("equal", ClusterPriors(3, 1), spread=0.2)(300)
     assert near.stddev.tolist() == pytest.approx([20 * math.sqrt(2 / 3)] * 3, rel=1e-3)
 
 
-def test_a_start_with_equal_sizes_does_not_merge_clusters() -> None:
-    # Three clusters of the same size, two of which are close to each other; k-means splits the wide
-    # one.
+def test_a_start_with_equal_sizes_finds_what_the_likeliest_mixture_does_not() -> None:
+    """One cluster has two lobes, the two others are near each other."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(300, 2, generator=generator) * torch.tensor([[3.0]] * 100 + [[0.3]] * 200)
-    centers = torch.tensor([[10.0, 0.0]] * 100 + [[0.0, 0.0]] * 100 + [[0.0, 2.0]] * 100)
-    points = centers + noise
-    priors = STARTS["equal-sizes"](points, 3, 0)
-    loc = priors.loc.data[priors.loc.data.sum(-1).argsort()]
-    torch.testing.assert_close(
-        loc, torch.tensor([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0]]), atol=0.7, rtol=0
-    )
-    again = STARTS["equal-sizes"](points, 3, 0)
-    assert torch.equal(priors.loc, again.loc)
+    lobes = torch.tensor([[6.0, -4.0]] * 50 + [[6.0, 4.0]] * 50)
+    near = torch.tensor([[0.0, -0.6]] * 100 + [[0.0, 0.6]] * 100)
+    points = torch.cat([lobes, near]) + 0.4 * torch.randn(300, 2, generator=generator)
+    truth = torch.arange(3).repeat_interleave(100)
+
+    def agreement(start: Start) -> float:
+        clusters = STARTS[start](points, 3, 0).log_densities(points).argmax(-1)
+        return adjusted_rand_index(truth, clusters)
+
+    assert agreement("equal-sizes") > 0.8
+    assert agreement("mixture") < 0.7 and agreement("k-means") < 0.7
+    first, again = (STARTS["equal-sizes"](points, 3, 0).loc for _ in range(2))
+    assert torch.equal(first, again)

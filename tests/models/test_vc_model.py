@@ -29,29 +29,11 @@ from models.vc.sizes import WeightedSizes
 from models.vc.subset_normal import SubsetNormal, divergences
 from pyro_drpm.infer import TracePartition_ELBO
 from pyro_drpm.types import Gradient
+from tests.models.vc_runs import LATENT, K, N
 
-N, K, LATENT, L = 5, 3, 2, 4
+L = 4
 BETA, GAMMA, DELTA = 0.7, 0.8, 0.3
 pytestmark = pytest.mark.usefixtures("seeded")
-
-
-@pytest.fixture
-def network() -> Autoencoder:
-    pyro.set_rng_seed(0)
-    return Autoencoder(num_pixels=4, widths=(6, 5), latent_dim=LATENT).double()
-
-
-@pytest.fixture
-def priors() -> ClusterPriors:
-    priors = ClusterPriors(K, LATENT).double()
-    for parameter in priors.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return priors
-
-
-@pytest.fixture
-def images(network: Autoencoder) -> Tensor:
-    return torch.rand(N, 1, 2, 2, dtype=torch.double)
 
 
 @pytest.fixture

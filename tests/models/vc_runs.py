@@ -20,6 +20,8 @@ TINY = (
     *("--hidden", "16", "12", "--latent-dim", "3", "--num-partitions", "3"),
     *("--batch-size", "500", "--device", "cpu"),
 )
+# Images, clusters and latent dimensions of parts that are small enough to enumerate partitions.
+N, K, LATENT = 5, 3, 2
 NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3")
 STAGES = ("pretrain", "vade", "vade-frozen", "vade-augmented", "categorical", "drpm")
 SEED = Path("contrastive/seed-0")

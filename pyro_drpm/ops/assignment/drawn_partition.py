@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.assignment.exchanges import exchange_gradient
 from pyro_drpm.ops.assignment.ranks import Ranks
-from pyro_drpm.ops.labels import unsort
+from pyro_drpm.ops.labels import matrix_of, unsort
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["by_element", "drawn_partition"]
@@ -70,10 +70,8 @@ class _PartitionByDraw(torch.autograd.Function):
     @staticmethod
     def forward(log_s: Tensor, moves: Tensor, *of_ranks: Tensor) -> Tensor:
         ranks = Ranks(*of_ranks)
-        k = torch.arange(ranks.counts.shape[-1], device=log_s.device).unsqueeze(-1)
-        # Not in place, which vmap allows for some tensors only.
-        subset = ranks.element.scatter(-1, ranks.element, ranks.subset)
-        return (subset.unsqueeze(-2) == k).to(log_s.dtype)
+        subset = unsort(ranks.subset, ranks.element)
+        return matrix_of(subset, ranks.counts.shape[-1], log_s.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.labels import matrix_of
 from pyro_drpm.ops.overrides import overridable
 
 __all__ = ["StagedDraw", "staged_partition"]
@@ -72,8 +73,7 @@ class _PartitionByStages(torch.autograd.Function):
 
     @staticmethod
     def forward(log_s: Tensor, score: Tensor, subset: Tensor) -> Tensor:
-        rows = torch.arange(log_s.shape[-2], device=log_s.device).unsqueeze(-1)
-        return (subset.unsqueeze(-2) == rows).to(log_s.dtype)
+        return matrix_of(subset, log_s.shape[-2], log_s.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 __all__ = ["log_choice_potentials"]
 
-# Each step at least halves the error.
+# Where two subsets share all doubt, each step halves the error. Where one shares in the doubt of
+# all others, its variance before has no bound, and grows until it is large enough.
 _STEPS = 30
 # A variance of 0 is one of counts that are certain.
 _LEAST_VARIANCE = 1e-3
