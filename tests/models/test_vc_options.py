@@ -168,7 +168,15 @@ def test_every_law_of_the_sizes_trains(finished_vc_run: Path, tmp_path: Path) ->
     assert not torch.equal(near, equal)
 
 
-def test_one_particle_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "num_particles must be at least 2, but is 1" in fail(
-        capsys, tmp_path, "--num-particles", "1"
-    )
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--num-particles", "1"), "num_particles must be at least 2, but is 1"),
+        (("--guide", "scores", "--size-spread", "0"), "size_spread must be positive with guide"),
+        (("--size-spread", "-1"), "size_spread must not be negative, but is -1.0"),
+    ],
+)
+def test_settings_that_cannot_work_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert message in fail(capsys, tmp_path, *options)
