@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from models.vc.affinities import AffinityGuide, particle_elbo
+from models.vc.config import PartitionSettings
+from models.vc.methods import make_size_prior
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide, Sizes
-from models.vc.sizes import SizePriorName, WeightedSizes, make_size_prior
+from models.vc.sizes import SizesLaw, WeightedSizes
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
 from pyro_drpm.distributions import (
     DirichletMultinomialSizes,
@@ -141,11 +143,15 @@ def test_clustering(sizes: Sizes) -> None:
     assert guide.log_u.grad is not None and priors.log_weight.grad is not None
 
 
-@pytest.mark.parametrize("name", get_args(SizePriorName))
+@pytest.mark.parametrize("law", get_args(SizesLaw))
+@pytest.mark.parametrize("num_items", [20, 40])
 @pytest.mark.parametrize("spread", [0.0, 0.1])
-def test_clustering_with_affinities(name: SizePriorName, spread: float) -> None:
+def test_clustering_with_affinities(law: SizesLaw, num_items: int, spread: float) -> None:
+    settings = PartitionSettings(
+        sizes_law=law, size_spread=spread, min_size=3 if law == "bounded" else None
+    )
     network, priors = Autoencoder(16, (8,), 3).to(META), ClusterPriors(4, 3).to(META)
-    size_prior = make_size_prior(name, priors, spread).to(META)
+    size_prior = make_size_prior(settings, priors, num_items).to(META)
     model = DRPMVCModel(network.decoder, priors, size_prior, num_partitions=1)
     guide = AffinityGuide(network.encoder, priors, size_prior)
     images = torch.zeros(20, 1, 4, 4, device=META)

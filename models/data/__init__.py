@@ -6,9 +6,11 @@
 from models.data.factor_datasets import FactorDatasetName, load_factor_images
 from models.data.factors import FactorImages, ImagePair, SharedFactors
 from models.data.images import DatasetName, ImageData, Split, load_images
+from models.data.items import Items, Scaler, Scaling, fit_scaler
 from models.data.multi_digits import make_multi_digits
 from models.data.multi_task import MultiTaskData
 from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
+from models.data.own_files import load_items
 
 __all__ = [
     "DatasetName",
@@ -16,12 +18,17 @@ __all__ = [
     "FactorImages",
     "ImageData",
     "ImagePair",
+    "Items",
     "MultiTaskData",
     "MultiTaskDatasetName",
+    "Scaler",
+    "Scaling",
     "SharedFactors",
     "Split",
+    "fit_scaler",
     "load_factor_images",
     "load_images",
+    "load_items",
     "load_multi_task",
     "make_multi_digits",
 ]

@@ -105,6 +105,7 @@ def job_stage(
         settings.hardware,
         title,
         remedy,
+        settings.progress,
     )
 
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from models.training.hardware import Hardware
 
 __all__ = ["RunSettings", "Settings", "SettingsGroup"]
+
+
+AnyGroup = TypeVar("AnyGroup", bound="SettingsGroup")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,23 @@ class SettingsGroup:
         for name, value in vars(self).items():
             settings |= value.flat() if isinstance(value, SettingsGroup) else {name: value}
         return settings
+
+    def replaced(self: AnyGroup, **settings: Any) -> AnyGroup:
+        """Give the same with other values of some settings, those of its groups among them.
+
+        Raises:
+            ValueError: If there is no setting of a name.
+        """
+        if unknown := [name for name in settings if name not in self.flat()]:
+            raise ValueError(f"there is no setting {unknown[0]!r}, but {', '.join(self.flat())}")
+        changes: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, SettingsGroup):
+                own = {key: x for key, x in settings.items() if key in value.flat()}
+                changes[name] = value.replaced(**own)
+            elif name in settings:
+                changes[name] = settings[name]
+        return replace(self, **changes)
 
     def require_positive(self, *names: str) -> None:
         """Check that settings are above zero; raise :class:`ValueError` otherwise."""
@@ -102,6 +122,8 @@ class RunSettings(Settings):
     """How several devices train together."""
     checkpoint_every: int = 1
     """Epochs from one checkpoint to the next."""
+    progress: bool = True
+    """Whether to show progress bars."""
 
     @property
     def all_seeds(self) -> range:
@@ -142,4 +164,14 @@ class RunSettings(Settings):
 
 
 # Where files are and how a run is done; the results are the same.
-_ASIDE = ("out", "data_dir", "pretrained", "resume", "device", "strategy", "jobs")
+_ASIDE = (
+    "out",
+    "data",
+    "data_dir",
+    "pretrained",
+    "resume",
+    "device",
+    "strategy",
+    "jobs",
+    "progress",
+)

@@ -66,12 +66,17 @@ class EpochCheckpoint(Checkpoint):
 
 
 class StageProgress(ProgressBar):
-    """One progress bar for all epochs of a stage."""
+    """One progress bar for all epochs of a stage.
 
-    def __init__(self, description: str) -> None:
+    Args:
+        description: What it says.
+        enabled: Whether there is to be any.
+    """
+
+    def __init__(self, description: str, enabled: bool = True) -> None:
         super().__init__()
         self.description = description
-        self.enabled = True
+        self.enabled = enabled
         self.bar: tqdm[Any] | None = None
 
     def disable(self) -> None:

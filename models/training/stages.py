@@ -68,6 +68,7 @@ class Stage:
         hardware: Where to train.
         title: Of the progress bar, before the seed and the name.
         remedy: What to do if the training diverges.
+        progress: Whether to show a progress bar.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Stage:
     hardware: Hardware = Hardware()
     title: str = ""
     remedy: str = "a smaller learning rate may help"
+    progress: bool = True
 
     @property
     def checkpoint(self) -> Path:
@@ -105,7 +107,7 @@ class Stage:
             logger=TensorBoardLogger(self.directory / "logs", name=self.name, version=""),
             callbacks=[
                 seeds,
-                StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip()),
+                StageProgress(f"{self.title} seed {self.seed} {self.name}".lstrip(), self.progress),
                 history,
                 FiniteNumbers(),
                 EpochCheckpoint(self.checkpoint, self.checkpoint_every),

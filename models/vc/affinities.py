@@ -27,7 +27,7 @@ class AffinityGuide(ClusterGuide):
     r"""Approximate posterior of the partition and the latent variables of a batch.
 
     .. math::
-        \log w_{ki} &= -\beta \, KL[q(z | x_i) || N(\mu_k, \sigma_k)] \\
+        \log w_{ki} &= -\beta \, KL[q(z | x_i) || N(\mu_k, \Sigma_k)] \\
         q(Y | X) &= \mathrm{DRPM}(\text{affinities } w, \text{ sizes given } w)
 
     Given the sizes, the posterior of the partition is proportional to the product of the affinities
@@ -57,7 +57,7 @@ class AffinityGuide(ClusterGuide):
 
     def partition(self, posterior: dist.Independent) -> DRPM:
         """Give ``q(Y | X)`` for latent posteriors of batch shape ``(n,)``."""
-        distance = divergences(posterior, self.priors.loc, self.priors.scale)
+        distance = divergences(posterior, self.priors.clusters)
         log_w = -self.beta * distance.mT
         law = self.size_prior(log_w.shape[-1])
         return DRPM.from_affinities(log_w, sizes_given_affinities(law, log_w))

@@ -21,8 +21,8 @@ class VaDEModel(ClusterModel):
     r"""Variational deep embedding (Jiang et al., 2017): every image picks its cluster on its own.
 
     .. math::
-        z_i &\sim \sum_k \omega_k N(\mu_k, \mathrm{diag}(\sigma_k^2)) \\
-        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+        z_i &\sim \sum_k \omega_k N(\mu_k, \Sigma_k) \\
+        x_i | z_i &\sim \mathrm{decoder}(z_i)
 
     The cluster is summed out, which is what the optimal ``q(c | x) = p(c | z)`` amounts to.
 
@@ -31,8 +31,8 @@ class VaDEModel(ClusterModel):
 
     def latent_prior(self, plate: pyro.plate) -> dist.MixtureSameFamily:
         """Give the mixture; its clusters have no site."""
-        clusters = dist.Normal(self.priors.loc, self.priors.scale).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.priors.log_weight), clusters)
+        weights = dist.Categorical(logits=self.priors.log_weight)
+        return dist.MixtureSameFamily(weights, self.priors.clusters)
 
 
 class VaDEGuide(ClusterGuide):

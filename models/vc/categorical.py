@@ -24,8 +24,8 @@ class CategoricalVCModel(ClusterModel):
 
     .. math::
         c_i &\sim \mathrm{Categorical}(\omega) \\
-        z_i | c_i &\sim N(\mu_{c_i}, \mathrm{diag}(\sigma_{c_i}^2)) \\
-        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+        z_i | c_i &\sim N(\mu_{c_i}, \Sigma_{c_i}) \\
+        x_i | z_i &\sim \mathrm{decoder}(z_i)
 
     Arguments as for :class:`~models.vc.clusters.ClusterModel`.
     """
@@ -34,7 +34,7 @@ class CategoricalVCModel(ClusterModel):
         """Sample the site ``c`` ``(n, K)``, and give ``p(z | c)``."""
         with plate:
             cluster = pyro.sample("c", dist.OneHotCategorical(logits=self.priors.log_weight))
-        return SubsetNormal(cluster, self.priors.loc, self.priors.scale)
+        return SubsetNormal(cluster, self.priors.clusters)
 
 
 class CategoricalVCGuide(ClusterGuide):
@@ -59,6 +59,6 @@ class CategoricalVCGuide(ClusterGuide):
     def clusters(self, posterior: dist.Independent) -> dist.OneHotCategoricalStraightThrough:
         """Give ``q(c | X)``, batch shape ``(n,)``."""
         priors = self.priors
-        distance = divergences(posterior, priors.loc, priors.scale)
+        distance = divergences(posterior, priors.clusters)
         logits = priors.log_weight - self.beta * distance
         return dist.OneHotCategoricalStraightThrough(logits=logits)

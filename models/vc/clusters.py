@@ -31,10 +31,10 @@ class ClusterModel(PyroModule):
 
     .. math::
         z_i &\sim p(z_i | \text{clusters}) \\
-        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+        x_i | z_i &\sim \mathrm{decoder}(z_i)
 
     Args:
-        decoder: Network from latent variables to logits of the pixels.
+        decoder: Network from latent variables to the law of the values of an image.
         priors: The Gaussians and the weights ``omega`` of the clusters.
         beta: Weight of the divergence between ``q(z | x)`` and ``p(z | clusters)``.
     """
@@ -50,15 +50,13 @@ class ClusterModel(PyroModule):
         """Sample the clusters of the images of a plate, and give ``p(z | clusters)``."""
 
     def forward(self, inputs: Tensor, images: Tensor, originals: Tensor | None = None) -> None:
-        """Sample the sites of the clusters, ``z`` ``(n, l)`` and ``x`` ``(n, H * W)``."""
+        """Sample the sites of the clusters, ``z`` ``(n, l)`` and ``x`` ``(n, D)``."""
         plate = pyro.plate("images", len(images))
         prior = self.latent_prior(plate)
         with plate:
             with poutine.scale(scale=self.beta):
                 z = pyro.sample("z", prior)
-            # Pixels are grey values in [0, 1], which a validated Bernoulli would refuse.
-            pixels = dist.Bernoulli(logits=self.decoder(z), validate_args=False)
-            pyro.sample("x", pixels.to_event(1), obs=images.flatten(1))
+            pyro.sample("x", self.decoder(z), obs=images.flatten(1))
 
 
 class ClusterGuide(PyroModule):

@@ -1,29 +1,33 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Settings of a run of DRPM-VC in groups, with the defaults of each dataset."""
+"""Settings of a run of DRPM-VC, in groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.data import DatasetName, Split
+from models.data import Scaling, Split
 from models.runs.jobs import JobSettings
 from models.runs.settings import SettingsGroup
 from models.training.schedule import Schedule
+from models.vc.likelihoods import LikelihoodName
+from models.vc.priors import Covariance
 from models.vc.scores import Sizes
-from models.vc.sizes import SizePriorName
+from models.vc.sizes import SizesLaw
 from models.vc.starts import Start
 from pyro_drpm.types import Bound, Gradient
 
 __all__ = [
-    "PRESETS",
     "Config",
+    "Dataset",
     "Guide",
     "Method",
     "NetworkSettings",
+    "OwnDataSettings",
     "PartitionSettings",
     "Pretraining",
     "PretrainingSettings",
@@ -32,6 +36,7 @@ __all__ = [
     "TrainingSettings",
 ]
 
+Dataset = Literal["digits", "mnist", "fashion-mnist", "own"]
 Method = Literal[
     "gmm",
     "latent-kmeans",
@@ -45,7 +50,25 @@ Method = Literal[
 ]
 TrainedLayers = Literal["heads", "all"]
 Guide = Literal["affinities", "scores"]
-Pretraining = Literal["contrastive", "neighbors", "reconstruction"]
+Pretraining = Literal["contrastive", "neighbors", "reconstruction", "components"]
+
+
+@dataclass(frozen=True)
+class OwnDataSettings(SettingsGroup):
+    """Your own data."""
+
+    data: Path | None = None
+    """Your own data: images or features (.npz, .npy), a table (.csv, .parquet), or a folder of
+    images (.png, .jpg)."""
+    array: str | None = None
+    """Name of the array in an .npz file, if it holds several."""
+    labels: str | None = None
+    """Column of the table, or array of the .npz file, with classes; only the scores use them."""
+    ids: str | None = None
+    """Column of the table, or array of the .npz file, with the names of the items."""
+    scaling: Scaling = "columns"
+    """Whether each feature is standardised on its own, or all by the same factor, as suits features
+    of the same unit."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +76,20 @@ class NetworkSettings(SettingsGroup):
     """Sizes of the networks and the priors."""
 
     hidden: tuple[int, ...] = (500, 500, 2000)
-    """Widths of the encoder's hidden layers."""
+    """Widths of the encoder's hidden layers; without any, encoder and decoder are linear."""
     latent_dim: int = 10
     """Dimension of the latent space."""
     num_clusters: int = 10
     """Number of clusters."""
+    covariance: Covariance = "diagonal"
+    """Covariances of the clusters in the latent space."""
+    likelihood: LikelihoodName = "pixels"
+    """Law of the values of an item: grey values or colours from 0 to 1, or normal."""
 
     def validate(self) -> None:
         super().validate()
         self.require_positive("latent_dim", "num_clusters")
-        if not self.hidden or min(self.hidden) < 1:
+        if min(self.hidden, default=1) < 1:
             raise ValueError(f"hidden must hold positive widths, but is {self.hidden}")
 
 
@@ -134,11 +161,18 @@ class TrainingSettings(SettingsGroup):
 class PartitionSettings(SettingsGroup):
     """The partition of DRPM-VC: its sizes, its guide, and its loss."""
 
-    size_prior: SizePriorName = "equal"
-    """What is known of the sizes in a batch: equal; equal on average, with a spread that is learned
-    (Dirichlet-multinomial); or as in the paper Fisher's law with weights that are learned."""
+    sizes_law: SizesLaw = "fixed"
+    """What is known of the sizes of the clusters: all of them; bounds; nothing, with a spread that
+    is learned (Dirichlet-multinomial); or as in the paper Fisher's law with weights that are
+    learned."""
+    cluster_sizes: tuple[int, ...] = ()
+    """The sizes, if they are fixed; equal if not given."""
+    min_size: int | None = None
+    """The least size, if sizes are bounded."""
+    max_size: int | None = None
+    """The greatest size, if sizes are bounded."""
     size_spread: float = 0.0
-    """Standard deviation of equal sizes, as a share of them; with 0 they differ by at most 1."""
+    """Standard deviation of fixed sizes, as a share of them; with 0 they are exact."""
     guide: Guide = "affinities"
     """Guide of the partition: from how well each image fits each cluster, or as in the paper with
     one score per image."""
@@ -160,10 +194,49 @@ class PartitionSettings(SettingsGroup):
         self.require_non_negative("size_spread", "gamma", "delta", "beta_steps", "refit_every")
         if self.num_particles < 2:  # each is compared with the others
             raise ValueError(f"num_particles must be at least 2, but is {self.num_particles}")
-        if self.guide == "scores" and self.size_prior == "equal" and not self.size_spread:
+        if self.guide == "scores" and self.sizes_law == "fixed" and not self.size_spread:
             raise ValueError(
                 "size_spread must be positive with guide scores, whose sizes differ, but is 0.0; "
-                "or size_prior must not be equal"
+                "or sizes_law must not be fixed"
+            )
+        self._require_law("fixed", "cluster_sizes")
+        self._require_law("bounded", "min_size", "max_size")
+        if self.sizes_law == "bounded" and self.min_size is None and self.max_size is None:
+            raise ValueError("min_size or max_size must be given if sizes_law is bounded")
+
+    def _require_law(self, law: SizesLaw, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) not in ((), None) and self.sizes_law != law:
+                raise ValueError(
+                    f"{name} is for sizes_law {law}, but sizes_law is {self.sizes_law}"
+                )
+
+    def bounds(self, num_items: int) -> tuple[int, int]:
+        """Give the least and the greatest size among ``num_items``."""
+        least = 0 if self.min_size is None else self.min_size
+        return least, num_items if self.max_size is None else self.max_size
+
+    def sizes(self, num_items: int, num_clusters: int) -> tuple[int, ...]:
+        """Give the fixed sizes of clusters of ``num_items``, equal ones unless others are set."""
+        each, rest = divmod(num_items, num_clusters)
+        return self.cluster_sizes or tuple(each + (k < rest) for k in range(num_clusters))
+
+    def check_sizes(self, num_items: int, num_clusters: int) -> None:
+        """Check that so many items can be in clusters of these sizes.
+
+        Raises:
+            ValueError: If they cannot.
+        """
+        sizes, (least, most) = self.cluster_sizes, self.bounds(num_items)
+        if sizes and (len(sizes) != num_clusters or min(sizes) < 0 or sum(sizes) != num_items):
+            raise ValueError(
+                f"cluster_sizes must be {num_clusters} sizes that sum to {num_items}, the number "
+                f"of items, but is {sizes}"
+            )
+        if not 0 <= num_clusters * least <= num_items <= num_clusters * most:
+            raise ValueError(
+                f"{num_clusters} clusters of min_size {least} to max_size {most} must be able to "
+                f"hold {num_items} items"
             )
 
 
@@ -192,18 +265,20 @@ class ScoreSettings(SettingsGroup):
 
 @dataclass(frozen=True)
 class Config(JobSettings):
-    """Train DRPM-VC and its baselines, and compare how well they cluster the test images.
+    """Cluster your own data with DRPM-VC ("--data FILE"), or compare it with its baselines.
 
-    Defaults depend on the dataset and the preset: "--dataset mnist --preset paper --help" shows
-    those of the paper for MNIST.
+    Defaults depend on the data, the dataset and the preset: "--data FILE --help" shows those for
+    a file, "--dataset mnist --preset paper --help" those of the paper for MNIST.
     """
 
-    dataset: DatasetName = "digits"
-    """Images to cluster: those that come with scikit-learn, MNIST, or Fashion-MNIST."""
+    own: OwnDataSettings = OwnDataSettings()
+    dataset: Dataset = "digits"
+    """Images to cluster: those that come with scikit-learn, MNIST, or Fashion-MNIST; your own data,
+    if you give them."""
     preset: Literal["default", "paper"] = "default"
     """Our settings, or those of the paper."""
     data_dir: Path | None = None
-    """Directory of the files of (Fashion-)MNIST; downloaded if not given."""
+    """Directory of the files of (Fashion-)MNIST, which are downloaded if it is not given."""
     evaluate_on: Split = "test"
     """Images that are clustered for the scores; files of test images are not needed for train."""
     methods: tuple[Method, ...] = get_args(Method)
@@ -227,97 +302,54 @@ class Config(JobSettings):
         self.require_different("methods", "pretrainings")
         if self.pretrained is not None and self.pretrained.resolve() == self.out.resolve():
             raise ValueError(f"pretrained must be another directory than out, but is {self.out}")
+        if "components" in self.pretrainings and self.networks.hidden:
+            raise ValueError(
+                "pretraining components is for linear networks, but hidden is "
+                f"{self.networks.hidden}: give --hidden without widths"
+            )
+        if self.dataset == "own" and self.own.data is None:
+            raise ValueError("dataset own needs a file: give it with --data")
+        if self.dataset != "own" and self.own.data is not None:
+            raise ValueError(f"data is your own, but dataset is {self.dataset}: give one of both")
+        if self.data_dir is not None and self.dataset in {"digits", "own"}:
+            raise ValueError(
+                f"data_dir is for mnist and fashion-mnist, but is {self.data_dir} and the dataset "
+                f"is {self.dataset}: give a file of your own with --data"
+            )
 
-    def check_number_of_images(self, number: int) -> None:
-        """Check the settings that the training images have to suffice for.
+    def check_data(self, item_shape: tuple[int, ...], number: int) -> None:
+        """Check the settings that the items to train on have to suffice for.
+
+        Args:
+            item_shape: ``(C, H, W)`` or ``(D,)``.
+            number: Number of items.
 
         Raises:
-            ValueError: If there are fewer images than clusters, or than the neighbors of an image
-                and itself.
+            ValueError: If there are fewer items than clusters, or than the neighbors of an item
+                and itself; if clusters cannot have the sizes that they are to have; if the latent
+                space is to have more principal components than there are; or if features are to
+                be changed as images are.
         """
-        if self.networks.num_clusters > number:
+        networks = self.networks
+        if networks.num_clusters > number:
             raise ValueError(
-                f"num_clusters must be at most {number}, the number of training images, but is "
-                f"{self.networks.num_clusters}"
+                f"num_clusters must be at most {number}, the number of items to train on, but is "
+                f"{networks.num_clusters}"
             )
         if "neighbors" in self.pretrainings and self.pretraining.num_neighbors >= number:
             raise ValueError(
-                f"num_neighbors must be below {number}, the number of training images, but is "
+                f"num_neighbors must be below {number}, the number of items to train on, but is "
                 f"{self.pretraining.num_neighbors}"
             )
-
-
-# The paper's prior of the sizes, its guide and its loss.
-_WEIGHTED_SCORES = PartitionSettings(
-    size_prior="weighted", guide="scores", bound="lemma", delta=0.01
-)
-
-
-def _as_in_the_paper(config: Config) -> Config:
-    return replace(
-        config,
-        preset="paper",
-        pretrainings=("contrastive",),
-        # The paper sums the errors of a batch.
-        pretraining=replace(
-            config.pretraining,
-            reconstruction_weight=float(config.pretraining.pretrain_batch_size),
-        ),
-        training=replace(config.training, priors="mixture", trained_layers="heads"),
-        partition=replace(_WEIGHTED_SCORES, refit_every=config.partition.refit_every),
-        scores=replace(config.scores, sizes="sampled", gradient="relaxed"),
-    )
-
-
-_DIGITS = Config(
-    out=Path("runs/vc/digits"),
-    checkpoint_every=50,
-    networks=NetworkSettings(hidden=(128, 128, 256)),
-    pretraining=PretrainingSettings(
-        pretrain_epochs=400,
-        reconstruction_epochs=400,
-        pretrain_batch_size=628,
-        pretrain_learning_rate=2e-3,
-        input_noise=0.2,
-    ),
-    # All training images at once: the more there are, the more their sizes say.
-    training=TrainingSettings(
-        priors="equal-sizes", epochs=300, batch_size=1257, learning_rate=1e-3
-    ),
-    partition=PartitionSettings(size_spread=0.05),
-    scores=ScoreSettings(anneal_steps=300),
-)
-_DIGITS_PAPER = replace(
-    _DIGITS, training=replace(_DIGITS.training, epochs=60, batch_size=256), checkpoint_every=10
-)
-_MNIST = Config(
-    dataset="mnist",
-    out=Path("runs/vc/mnist"),
-    pretrainings=("neighbors",),
-    pretraining=PretrainingSettings(reconstruction_weight=0.3),
-    training=TrainingSettings(priors="k-means", beta=10.0, schedule="cosine"),
-    partition=_WEIGHTED_SCORES,
-)
-_FASHION = replace(
-    _MNIST,
-    dataset="fashion-mnist",
-    out=Path("runs/vc/fashion-mnist"),
-    networks=NetworkSettings(latent_dim=20),
-    training=TrainingSettings(priors="k-means", beta=0.1, trained_layers="heads"),
-)
-_MNIST_PAPER = replace(_MNIST, training=TrainingSettings(epochs=1024))
-_FASHION_PAPER = replace(
-    _FASHION,
-    training=TrainingSettings(epochs=1024, beta=0.1),
-    partition=replace(_WEIGHTED_SCORES, refit_every=10),
-)
-
-PRESETS: dict[str, Config] = {
-    "digits": _DIGITS,
-    "mnist": _MNIST,
-    "fashion-mnist": _FASHION,
-    "digits-paper": _as_in_the_paper(_DIGITS_PAPER),
-    "mnist-paper": _as_in_the_paper(_MNIST_PAPER),
-    "fashion-mnist-paper": _as_in_the_paper(_FASHION_PAPER),
-}
-"""Defaults of every dataset, and the paper's settings for it."""
+        most = min(number, math.prod(item_shape))
+        if "components" in self.pretrainings and networks.latent_dim > most:
+            raise ValueError(
+                f"latent_dim must be at most {most}, the number of principal components, but is "
+                f"{networks.latent_dim}"
+            )
+        if "contrastive" in self.pretrainings and len(item_shape) == 1:
+            raise ValueError(
+                "pretraining contrastive is for images: give --pretrainings reconstruction, "
+                "neighbors or components"
+            )
+        self.partition.check_sizes(number, networks.num_clusters)

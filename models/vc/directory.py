@@ -34,8 +34,15 @@ TABLE = "table1.csv"
 
 
 @rank_zero_only
-def prepare_directory(config: Config, jobs: Sequence[Job]) -> None:
+def prepare_directory(
+    config: Config, jobs: Sequence[Job], results: Sequence[str] = (TABLE,)
+) -> None:
     """Make the directory ready for a new run, or check that the run in it can be resumed.
+
+    Args:
+        config: Settings of the run.
+        jobs: What to train.
+        results: Other files that the run writes.
 
     Raises:
         ValueError: If the directory holds something else than a run, or to resume, if there is no
@@ -43,7 +50,7 @@ def prepare_directory(config: Config, jobs: Sequence[Job]) -> None:
             pretrained weights of the same settings in the directory that was given for them.
     """
     pretrained = [] if config.resume else list(_pretrained(config, jobs))
-    prepare_jobs(config, jobs, results=[TABLE])
+    prepare_jobs(config, jobs, results=results)
     for job, path in pretrained:
         shutil.copy(path, config.out / job.repetition)
     for job in jobs:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import statistics
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +13,13 @@ from typing import NamedTuple
 import pyro
 from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch import LightningModule
-from torch import Tensor
 
-from models.data import ImageData, load_images
 from models.runs.curves import Curves
 from models.runs.jobs import job_stage
 from models.training.failures import require_finite, stage_errors
 from models.training.seeds import derive_seed
 from models.vc.config import Config, Method, Pretraining
+from models.vc.data import ClusterData
 from models.vc.evaluate import Scores, predict, score
 from models.vc.figures import save_partition, save_samples
 from models.vc.fit import Fit
@@ -27,9 +27,9 @@ from models.vc.methods import CLUSTERINGS, TRAININGS, ClusteringTask
 from models.vc.networks import Autoencoder, encode
 from models.vc.pretrainings import PRETRAININGS, PretrainingTask
 from models.vc.starts import STARTS
-from models.vc.train import DRPMVCTraining
+from models.vc.train import DRPMVCTraining, VariationalTraining
 
-__all__ = ["Job", "Result", "all_jobs", "pretrain", "run_job"]
+__all__ = ["Job", "Result", "all_jobs", "prepare", "pretrain", "run_job", "train"]
 
 LOG_SCALE_AFTER_PRETRAINING = -2.0
 
@@ -65,12 +65,14 @@ class Result(NamedTuple):
     Attributes:
         job: What was trained.
         method: Name of the method.
-        scores: Its scores.
+        scores: Its scores, where classes are known.
+        loss: Mean loss per item in the last tenth of its training, where it is trained.
     """
 
     job: Job
     method: Method
-    scores: Scores
+    scores: Scores | None
+    loss: float | None
 
 
 def all_jobs(config: Config) -> list[Job]:
@@ -82,7 +84,7 @@ def all_jobs(config: Config) -> list[Job]:
     ]
 
 
-def run_job(config: Config, job: Job) -> tuple[list[Result], Curves]:
+def run_job(config: Config, job: Job, data: ClusterData) -> tuple[list[Result], Curves]:
     """Train or resume all stages, draw the figures, and evaluate.
 
     Returns:
@@ -91,21 +93,47 @@ def run_job(config: Config, job: Job) -> tuple[list[Result], Curves]:
     Raises:
         StageError: If a training diverges or a clustering fails.
     """
-    data = load_images(config.dataset, config.data_dir, config.evaluate_on)
-    network, curves = pretrain(config, job, data)
-    task = _clustering_task(config, job, data, network)
+    task, curves = prepare(config, job, data)
     results = []
     for method in job.methods:
+        loss = None
         if method in CLUSTERINGS:
             with _clustering_errors(config, method):
                 clusters = CLUSTERINGS[method](task)
         else:
-            clusters, curves[method] = _train(config, job, method, task)
-        results.append(Result(job, method, score(data.test_labels, clusters)))
+            training, curves[method] = train(config, job, method, task)
+            losses = curves[method]["loss"]
+            loss = statistics.fmean(losses[-max(1, len(losses) // 10) :])
+            if isinstance(training, DRPMVCTraining) and data.has_images:
+                _save_figures(config.out / job.repetition, job.seed, training, data)
+            with stage_errors(method, _remedy(config, job, method)):
+                clusters = predict(training.network.encoder, training.priors, data.test)
+        scores = None if data.labels is None else score(data.labels, clusters)
+        results.append(Result(job, method, scores, loss))
     return results, curves
 
 
-def pretrain(config: Config, job: Job, data: ImageData) -> tuple[Autoencoder, Curves]:
+def prepare(config: Config, job: Job, data: ClusterData) -> tuple[ClusteringTask, Curves]:
+    """Train or resume what all methods start from: the autoencoder, and priors of the clusters.
+
+    Returns:
+        The task of all methods, and the learning curves of the pretraining.
+
+    Raises:
+        StageError: If the training diverges or the clustering fails.
+    """
+    network, curves = pretrain(config, job, data)
+    with _clustering_errors(config, "priors"):
+        means = encode(network.encoder, data.train)
+        require_finite("the latent means", means)
+        seed, sizes = derive_seed(job.seed, "mixture"), config.networks
+        start = STARTS[config.training.priors]
+        priors = start(means, sizes.num_clusters, seed, sizes.covariance)
+    settings = config.training, config.partition, config.scores
+    return ClusteringTask(network, priors, data, means, *settings, job.seed), curves
+
+
+def pretrain(config: Config, job: Job, data: ClusterData) -> tuple[Autoencoder, Curves]:
     """Train or resume the autoencoder that all methods start from.
 
     Returns:
@@ -115,44 +143,33 @@ def pretrain(config: Config, job: Job, data: ImageData) -> tuple[Autoencoder, Cu
         StageError: If the training diverges.
     """
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
-    num_pixels = data.train_images[0].numel()
     sizes = config.networks
-    network = Autoencoder(num_pixels, sizes.hidden, sizes.latent_dim)
+    network = Autoencoder(data.num_values, sizes.hidden, sizes.latent_dim, sizes.likelihood)
+    if job.pretraining == "components":
+        network.set_to_components(data.train)
     task = PretrainingTask(network, data, config.pretraining, sizes.num_clusters, job.seed)
     curves: Curves = {}
     for stage, make_fit in PRETRAININGS[job.pretraining].items():
         with _clustering_errors(config, stage):
             fit = make_fit(task)
         curves[stage] = _run_stage(config, job, stage, fit)
-    network.encoder.heads.reset_scale(LOG_SCALE_AFTER_PRETRAINING)
+    network.reset_scales(data.train, LOG_SCALE_AFTER_PRETRAINING)
     return network, curves
 
 
-def _clustering_task(
-    config: Config, job: Job, data: ImageData, network: Autoencoder
-) -> ClusteringTask:
-    """Fit the priors that all methods start from to the latent means of the encoder."""
-    with _clustering_errors(config, "priors"):
-        means = encode(network.encoder, data.train_images)
-        require_finite("the latent means", means)
-        seed = derive_seed(job.seed, "mixture")
-        priors = STARTS[config.training.priors](means, config.networks.num_clusters, seed)
-    settings = config.training, config.partition, config.scores
-    return ClusteringTask(network, priors, data, means, *settings, job.seed)
-
-
-def _train(
+def train(
     config: Config, job: Job, method: Method, task: ClusteringTask
-) -> tuple[Tensor, dict[str, list[float]]]:
-    """Train a method, and give the clusters of the test images and the learning curve."""
+) -> tuple[VariationalTraining, dict[str, list[float]]]:
+    """Train or resume a method.
+
+    Returns:
+        What has been trained, and the learning curve.
+
+    Raises:
+        StageError: If the training diverges.
+    """
     fit = TRAININGS[method](task)
-    curve = _run_stage(config, job, method, fit)
-    training = fit.training
-    if isinstance(training, DRPMVCTraining):
-        _save_figures(config.out / job.repetition, job.seed, training, task.data)
-    with stage_errors(method, _remedy(config, job, method)):
-        clusters = predict(training.network.encoder, training.priors, task.data.test_images)
-    return clusters, curve
+    return fit.training, _run_stage(config, job, method, fit)
 
 
 def _run_stage(
@@ -164,12 +181,13 @@ def _run_stage(
 
 
 @rank_zero_only
-def _save_figures(directory: Path, seed: int, training: DRPMVCTraining, data: ImageData) -> None:
+def _save_figures(directory: Path, seed: int, training: DRPMVCTraining, data: ClusterData) -> None:
     """Draw what DRPM-VC generates."""
     pyro.set_rng_seed(derive_seed(seed, "figures"))
     decoder, priors = training.network.decoder, training.priors
-    shape, size_prior = data.train_images.shape[-2:], training.parts[0].size_prior
-    save_partition(directory / "partition.png", decoder, priors, size_prior, shape)
+    size_prior, shape = training.parts[0].size_prior, data.item_shape
+    num_images = min(80, len(data.train))
+    save_partition(directory / "partition.png", decoder, priors, size_prior, shape, num_images)
     save_samples(directory / "samples.png", decoder, priors, shape)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ from models.vc.model import DRPMVCModel
 from models.vc.priors import ClusterPriors
 from models.vc.sizes import SizePrior
 
-__all__ = ["save_partition", "save_samples"]
+__all__ = ["draw_rows", "save_partition", "save_samples"]
 
 _GAP = 1  # pixels around every image
 
@@ -40,25 +39,24 @@ def save_partition(
 
     Args:
         path: Where to save the figure.
-        decoder: Network from latent variables to logits of the pixels.
+        decoder: Network from latent variables to the law of the pixels.
         priors: The Gaussians of the clusters.
         size_prior: Law of their sizes.
-        image_shape: ``(H, W)``.
+        image_shape: ``(C, H, W)``.
         num_images: Number of elements of the partition.
     """
     model = poutine.uncondition(DRPMVCModel(decoder, priors, size_prior, num_partitions=1))
     observed = torch.zeros(num_images, *image_shape)
     trace: Any = poutine.trace(model).get_trace(observed, observed)
     partition = trace.nodes["Y"]["value"][0]  # (K, n)
-    images = decoder(trace.nodes["z"]["value"]).sigmoid().unflatten(-1, image_shape)
+    images = decoder(trace.nodes["z"]["value"]).mean.unflatten(-1, image_shape)
     figure = Figure(figsize=(8, 8), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(1, 3))
     upper.imshow(partition.numpy(), cmap="Greys", aspect="auto", interpolation="nearest")
     upper.set(title="A sampled partition", xlabel="element", ylabel="subset")
     rows = [images[subset.bool()] for subset in partition]
-    lower.imshow(_canvas(rows), cmap="Greys", vmin=0, vmax=1)
+    draw_rows(lower, rows)
     lower.set(title="An image generated for each element", ylabel="subset")
-    _label_rows(lower, len(rows), image_shape[0])
     figure.savefig(path, dpi=150)
 
 
@@ -74,29 +72,35 @@ def save_samples(
 
     Args:
         path: Where to save the figure.
-        decoder: Network from latent variables to logits of the pixels.
+        decoder: Network from latent variables to the law of the pixels.
         priors: The Gaussians of the clusters.
-        image_shape: ``(H, W)``.
+        image_shape: ``(C, H, W)``.
         num_samples: Number of images in a row.
     """
-    noise = torch.randn(num_samples, *priors.loc.shape)
-    images = decoder(priors.loc + priors.scale * noise).sigmoid().unflatten(-1, image_shape)
+    images = decoder(priors.clusters.sample((num_samples,))).mean.unflatten(-1, image_shape)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(_canvas(list(images.transpose(0, 1))), cmap="Greys", vmin=0, vmax=1)
+    draw_rows(axes, list(images.transpose(0, 1)))
     axes.set(title="Samples of every prior", ylabel="subset")
-    _label_rows(axes, len(priors.loc), image_shape[0])
     figure.savefig(path, dpi=150)
 
 
-def _canvas(rows: list[Tensor]) -> np.ndarray:
-    """Paste rows of images ``(n_k, H, W)`` of different lengths below each other."""
-    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # (K, max n_k, H, W)
-    padded = nn.functional.pad(padded, (_GAP, _GAP, _GAP, _GAP))
-    return torch.cat([torch.cat(list(row), dim=1) for row in padded]).numpy()
+def draw_rows(axes: Axes, rows: list[Tensor]) -> None:
+    """Draw rows of images of different lengths below each other.
 
-
-def _label_rows(axes: Axes, number: int, image_height: int) -> None:
-    height = image_height + 2 * _GAP
+    Args:
+        axes: Where to draw.
+        rows: Images of each row, shape ``(n_k, C, H, W)``.
+    """
+    is_grey = rows[0].shape[1] == 1
+    background = 0.0 if is_grey else 1.0  # both white: grey values are ink
+    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=background)
+    padded = nn.functional.pad(padded, (_GAP, _GAP, _GAP, _GAP), value=background)
+    canvas = torch.cat([torch.cat(list(row), dim=-1) for row in padded], dim=-2)
+    if is_grey:
+        axes.imshow(canvas[0].numpy(), cmap="Greys", vmin=0, vmax=max(1.0, float(canvas.max())))
+    else:
+        axes.imshow(canvas[:3].movedim(0, -1).clamp(0, 1).numpy())
     axes.set_xticks([])
-    axes.set_yticks([height * (row + 0.5) for row in range(number)], map(str, range(number)))
+    height = padded.shape[-2]
+    axes.set_yticks([height * (row + 0.5) for row in range(len(rows))], map(str, range(len(rows))))

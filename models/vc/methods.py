@@ -14,7 +14,6 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from models.data import ImageData
 from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
 from models.vc.affinities import AffinityGuide, particle_elbo
@@ -22,6 +21,7 @@ from models.vc.baselines import OwnOptimizerVaDETraining, VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.clusters import ClusterGuide, ClusterModel
 from models.vc.config import Method, PartitionSettings, ScoreSettings, TrainingSettings
+from models.vc.data import ClusterData
 from models.vc.evaluate import predict
 from models.vc.fit import Fit
 from models.vc.model import DRPMVCModel
@@ -29,12 +29,18 @@ from models.vc.networks import Autoencoder, encode
 from models.vc.pretrain import make_augmentation
 from models.vc.priors import ClusterPriors, assign, fit_kmeans, fit_mixture
 from models.vc.scores import ScoreGuide
-from models.vc.sizes import make_size_prior
+from models.vc.sizes import (
+    BoundedSizes,
+    KnownSizes,
+    LearnedSizes,
+    SizePrior,
+    WeightedSizes,
+)
 from models.vc.starts import from_equal_sizes
 from models.vc.train import DRPMVCTraining, GrowingBeta, VariationalTraining
 from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
-__all__ = ["CLUSTERINGS", "TRAININGS", "ClusteringTask"]
+__all__ = ["CLUSTERINGS", "TRAININGS", "ClusteringTask", "make_size_prior"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class ClusteringTask:
     Attributes:
         network: The pretrained encoder and decoder.
         priors: Priors that were fitted to the latent means.
-        data: The images.
+        data: The items.
         means: Latent means of the training images, shape ``(N, l)``.
         settings: Settings of all trainings.
         partition: Settings of DRPM-VC alone.
@@ -54,7 +60,7 @@ class ClusteringTask:
 
     network: Autoencoder
     priors: ClusterPriors
-    data: ImageData
+    data: ClusterData
     means: Tensor
     settings: TrainingSettings
     partition: PartitionSettings
@@ -65,30 +71,30 @@ class ClusteringTask:
 def pixel_mixture(task: ClusteringTask) -> Tensor:
     """Fit a Gaussian mixture to the pixels."""
     # Ten starts on all pixels would take longer than everything else.
-    pixels, seed = task.data.train_images.flatten(1), derive_seed(task.seed, "mixture")
+    pixels, seed = task.data.train.flatten(1), derive_seed(task.seed, "mixture")
     mixture = fit_mixture(pixels, len(task.priors.loc), seed, num_starts=1)
-    return assign(mixture, task.data.test_images.flatten(1))
+    return assign(mixture, task.data.test.flatten(1))
 
 
 def latent_kmeans(task: ClusteringTask) -> Tensor:
     """Cluster the latent means by k-means."""
     seed = derive_seed(task.seed, "mixture")
     clusters = fit_kmeans(task.means, len(task.priors.loc), seed)
-    return assign(clusters, encode(task.network.encoder, task.data.test_images))
+    return assign(clusters, encode(task.network.encoder, task.data.test))
 
 
 def latent_mixture(task: ClusteringTask) -> Tensor:
     """Fit a Gaussian mixture to the latent means."""
     seed = derive_seed(task.seed, "mixture")
     mixture = fit_mixture(task.means, len(task.priors.loc), seed)
-    return assign(mixture, encode(task.network.encoder, task.data.test_images))
+    return assign(mixture, encode(task.network.encoder, task.data.test))
 
 
 def latent_equal_sizes(task: ClusteringTask) -> Tensor:
     """Fit a Gaussian mixture with clusters of equal sizes to the latent means."""
     seed = derive_seed(task.seed, "mixture")
     priors = from_equal_sizes(task.means, len(task.priors.loc), seed)
-    return predict(task.network.encoder, priors, task.data.test_images)
+    return predict(task.network.encoder, priors, task.data.test)
 
 
 CLUSTERINGS: dict[Method, Callable[[ClusteringTask], Tensor]] = {
@@ -112,7 +118,7 @@ def vade(task: ClusteringTask) -> Fit[VariationalTraining]:
         elbo=Trace_ELBO(),
         learning_rate=2e-3,
     )
-    return _fit(task, training, task.data.train_images)
+    return _fit(task, training, task.data.train)
 
 
 def frozen_vade(task: ClusteringTask) -> Fit[VariationalTraining]:
@@ -142,8 +148,8 @@ def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
     """DRPM-VC, with one of its guides."""
     settings, partition = task.settings, task.partition
     layers, priors = _layers(task), copy.deepcopy(task.priors)
-    size_prior = make_size_prior(partition.size_prior, priors, partition.size_spread)
-    priors.log_weight.requires_grad_(partition.size_prior == "weighted")
+    size_prior = make_size_prior(partition, priors, len(task.data.train))
+    priors.log_weight.requires_grad_(partition.sizes_law == "weighted")
     guide: AffinityGuide | ScoreGuide
     if partition.guide == "affinities":
         guide = AffinityGuide(layers.encoder, priors, size_prior, settings.beta)
@@ -174,6 +180,18 @@ def drpm_vc(task: ClusteringTask) -> Fit[VariationalTraining]:
         seed=task.seed,
     )
     return _fit(task, training, layers.inputs)
+
+
+def make_size_prior(
+    settings: PartitionSettings, priors: ClusterPriors, num_items: int
+) -> SizePrior:
+    """Make the law of the sizes, of ``num_items`` in all, that the settings name."""
+    if settings.sizes_law == "fixed":
+        sizes = settings.sizes(num_items, len(priors.log_weight))
+        return KnownSizes(priors, sizes, settings.size_spread)
+    if settings.sizes_law == "bounded":
+        return BoundedSizes(priors, num_items, *settings.bounds(num_items))
+    return LearnedSizes(priors) if settings.sizes_law == "learned" else WeightedSizes(priors)
 
 
 def _score_guide(task: ClusteringTask, encoder: nn.Module, priors: ClusterPriors) -> ScoreGuide:
@@ -225,14 +243,14 @@ def _heads(task: ClusteringTask) -> _TrainedLayers:
     """The heads of the encoder, on features of the frozen hidden layers."""
     network = copy.deepcopy(task.network)
     network.encoder.hidden.requires_grad_(False)
-    features = encode(network.encoder.hidden, task.data.train_images)
+    features = encode(network.encoder.hidden, task.data.train)
     return _TrainedLayers(network, network.encoder.heads, features, None)
 
 
 def _all_layers(task: ClusteringTask) -> _TrainedLayers:
-    network, images = copy.deepcopy(task.network), task.data.train_images
-    augment = make_augmentation(task.data.name, images.shape[-1], small=True)
-    return _TrainedLayers(network, network.encoder, images, augment)
+    network, data = copy.deepcopy(task.network), task.data
+    augment = make_augmentation(data.name, data.item_shape, small=True) if data.has_images else None
+    return _TrainedLayers(network, network.encoder, data.train, augment)
 
 
 def _trained_alike(
@@ -265,5 +283,5 @@ def _fit(
     task: ClusteringTask, training: VariationalTraining, inputs: Tensor
 ) -> Fit[VariationalTraining]:
     """Give a training its batches: what the encoder reads, and the images."""
-    batches = ShuffledBatches((inputs, task.data.train_images), task.settings.batch_size)
+    batches = ShuffledBatches((inputs, task.data.train), task.settings.batch_size)
     return Fit(training, batches, task.settings.epochs)

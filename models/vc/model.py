@@ -36,8 +36,8 @@ class DRPMVCModel(ClusterModel):
     .. math::
         n_1, \dots, n_K &\sim p(n_1, \dots, n_K) \\
         Y | n_1, \dots, n_K &\sim \text{any of these sizes} \\
-        z_i | Y &\sim N(\mu_{y_i}, \mathrm{diag}(\sigma_{y_i}^2)) \\
-        x_i | z_i &\sim \mathrm{Bernoulli}(\mathrm{decoder}(z_i))
+        z_i | Y &\sim N(\mu_{y_i}, \Sigma_{y_i}) \\
+        x_i | z_i &\sim \mathrm{decoder}(z_i)
 
     Args:
         decoder: Network from latent variables to logits of the pixels.
@@ -65,7 +65,7 @@ class DRPMVCModel(ClusterModel):
         with partitions(self.num_partitions):
             Y = pyro.sample("Y", DRPM(sizes=self.size_prior(plate.size), log_s=equal))
         membership = Y.mean(-3).mT  # (n, K), for each particle
-        return SubsetNormal(membership, self.priors.loc, self.priors.scale)
+        return SubsetNormal(membership, self.priors.clusters)
 
 
 @contextmanager

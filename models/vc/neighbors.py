@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from models.training.losses import per_epoch
 from models.training.schedule import scheduled
@@ -37,8 +38,10 @@ _COMPONENTS = 64  # principal components in which neighbors are searched for
 def nearest_neighbors(images: Tensor, number: int, seed: int = 0) -> Tensor:
     """Find the images that resemble every image most, by the cosine of their principal components.
 
+    Features have no origin to take an angle at; their neighbors are those of least distance.
+
     Args:
-        images: Shape ``(N, 1, H, W)``.
+        images: Shape ``(N, C, H, W)``, or features, shape ``(N, D)``.
         number: Number of neighbors; an image is none of its own.
         seed: Seed of the principal components, which are found by a randomised method.
 
@@ -47,8 +50,9 @@ def nearest_neighbors(images: Tensor, number: int, seed: int = 0) -> Tensor:
     """
     pixels = images.flatten(1).numpy()
     pca = PCA(min(_COMPONENTS, *pixels.shape), random_state=seed)
-    points = F.normalize(torch.as_tensor(pca.fit_transform(pixels), dtype=torch.float32)).numpy()
-    found = NearestNeighbors(n_neighbors=number, algorithm="brute").fit(points)
+    points = torch.as_tensor(pca.fit_transform(pixels), dtype=torch.float32)
+    points = F.normalize(points) if images.dim() == 4 else points
+    found = NearestNeighbors(n_neighbors=number, algorithm="brute").fit(points.numpy())
     return torch.as_tensor(found.kneighbors(return_distance=False))
 
 
@@ -116,11 +120,11 @@ class EmbeddingTraining(LightningModule):
         with torch.autocast(views.device.type, torch.bfloat16):
             return self.network.encoder.heads.loc(self.network.encoder.hidden(views)).float()
 
-    def coded(self, views: Tensor) -> tuple[Tensor, Tensor]:
+    def coded(self, views: Tensor) -> tuple[Tensor, Distribution]:
         """Latent means of views, and what the decoder makes of them."""
         loc = self.means(views)
         with torch.autocast(views.device.type, torch.bfloat16):
-            return loc, self.network.decoder(loc).float()
+            return loc, self.network.decoder(loc)
 
     def log_sum(self, batch_size: int, **terms: Tensor) -> Tensor:
         loss = torch.stack(list(terms.values())).sum()

@@ -1,16 +1,20 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Encoder and decoder of the clustering models: fully connected networks."""
+"""Encoder and decoder of the clustering models: fully connected networks, or linear maps."""
 
 from __future__ import annotations
 
 import itertools
 
+import pyro.distributions as dist
 import torch
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-__all__ = ["Autoencoder", "Encoder", "GaussianHeads", "encode", "hidden_layers"]
+from models.vc.likelihoods import LIKELIHOODS, LikelihoodName
+
+__all__ = ["Autoencoder", "Decoder", "Encoder", "GaussianHeads", "encode", "hidden_layers"]
 
 
 def hidden_layers(*widths: int) -> nn.Sequential:
@@ -43,46 +47,105 @@ class GaussianHeads(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The map from images to ``q(z | x)``: hidden layers, which may be frozen, and the heads."""
+    """The map from items to ``q(z | x)``: hidden layers, which may be frozen, and the heads."""
 
-    def __init__(self, num_pixels: int, widths: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(self, num_values: int, widths: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Flatten(), hidden_layers(num_pixels, *widths))
-        self.heads = GaussianHeads(widths[-1], latent_dim)
+        self.hidden = nn.Sequential(nn.Flatten(), hidden_layers(num_values, *widths))
+        self.heads = GaussianHeads((num_values, *widths)[-1], latent_dim)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images ``(n, 1, H, W)`` to mean and scale, both ``(n, l)``."""
-        return self.heads(self.hidden(images))
+    def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Map items ``(n, *shape)`` to mean and scale, both ``(n, l)``."""
+        return self.heads(self.hidden(items))
+
+
+class Decoder(nn.Module):
+    """The map from latent variables to the law of what is observed.
+
+    Args:
+        latent_dim: Dimension ``l`` of the latent space.
+        widths: Widths of the hidden layers.
+        num_values: Number ``D`` of values of an item.
+        likelihood: Name of the law.
+    """
+
+    def __init__(
+        self, latent_dim: int, widths: tuple[int, ...], num_values: int, likelihood: LikelihoodName
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden_layers(latent_dim, *widths)
+        self.output = nn.Linear((latent_dim, *widths)[-1], num_values)
+        self.likelihood = LIKELIHOODS[likelihood](num_values)
+
+    def forward(self, z: Tensor) -> dist.Independent:
+        """Give the law of the values ``(*, D)`` for latent variables ``(*, l)``."""
+        # Whatever precision the layers have, the law has that of its inputs.
+        return self.likelihood(self.output(self.hidden(z)).to(z.dtype))
 
 
 class Autoencoder(nn.Module):
     """An encoder and the decoder that mirrors it.
 
     Args:
-        num_pixels: Number of pixels of an image, ``H * W``.
-        widths: Widths of the encoder's hidden layers; the decoder takes them in reverse.
+        num_values: Number ``D`` of values of an item: pixels, times colours, or features.
+        widths: Widths of the encoder's hidden layers; the decoder takes them in reverse. Without
+            any, both are linear.
         latent_dim: Dimension ``l`` of the latent space.
+        likelihood: Name of the law of the values.
     """
 
-    def __init__(self, num_pixels: int, widths: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(
+        self,
+        num_values: int,
+        widths: tuple[int, ...],
+        latent_dim: int,
+        likelihood: LikelihoodName = "pixels",
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.encoder = Encoder(num_pixels, widths, latent_dim)
-        self.decoder = nn.Sequential(  # logits of the pixels, (n, H * W)
-            hidden_layers(latent_dim, *reversed(widths)), nn.Linear(widths[0], num_pixels)
+        self.encoder = Encoder(num_values, widths, latent_dim)
+        self.decoder = Decoder(latent_dim, widths[::-1], num_values, likelihood)
+
+    @torch.no_grad()
+    def set_to_components(self, items: Tensor) -> None:
+        """Take the principal components of items, which a linear decoder reconstructs best from.
+
+        Args:
+            items: Shape ``(N, *shape)``, at least as many as the latent space has dimensions.
+        """
+        components = PCA(self.latent_dim).fit(items.flatten(1).double().numpy())
+        axes, center = torch.as_tensor(components.components_), torch.as_tensor(components.mean_)
+        self.encoder.heads.loc.weight.copy_(axes)
+        self.encoder.heads.loc.bias.copy_(-axes @ center)
+        self.decoder.output.weight.copy_(axes.mT)
+        self.decoder.output.bias.copy_(center)
+
+    @torch.no_grad()
+    def reset_scales(self, items: Tensor, log_scale: float) -> None:
+        """Make the scale of ``q(z | x)`` the same for all items, and fit the noise of the values.
+
+        Args:
+            items: Shape ``(N, *shape)``.
+            log_scale: Logarithm of that scale.
+        """
+        self.encoder.heads.reset_scale(log_scale)
+        errors = (
+            batch.flatten(1) - self.decoder(self.encoder(batch)[0]).mean
+            for batch in items.split(4096)
         )
+        self.decoder.likelihood.fit_to(torch.cat(list(errors)))
 
 
 @torch.no_grad()
-def encode(network: nn.Module, images: Tensor, batch_size: int = 4096) -> Tensor:
-    """Apply a network to many images, batch by batch.
+def encode(network: nn.Module, items: Tensor, batch_size: int = 4096) -> Tensor:
+    """Apply a network to many items, batch by batch.
 
     A network that returns a tuple, as the encoder does, gives its first entry: the mean.
 
     Returns:
-        The outputs of all images, on the device of ``images``.
+        The outputs of all items, on the device of ``items``.
     """
     device = next(network.parameters()).device
-    outputs = (network(batch.to(device)) for batch in images.split(batch_size))
+    outputs = (network(batch.to(device)) for batch in items.split(batch_size))
     first = (output[0] if isinstance(output, tuple) else output for output in outputs)
-    return torch.cat([output.to(images.device) for output in first])
+    return torch.cat([output.to(items.device) for output in first])

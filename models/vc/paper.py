@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from models.data import DatasetName
-from models.vc.config import Method, Pretraining
+from models.vc.config import Dataset, Method, Pretraining
 
 __all__ = ["paper_scores"]
 
-_SCORES: dict[tuple[DatasetName, Pretraining, Method], str] = {
+_SCORES: dict[tuple[Dataset, Pretraining, Method], str] = {
     ("mnist", "contrastive", "gmm"): "0.32 / 0.22 / 0.41",
     ("mnist", "contrastive", "latent-gmm"): "0.86 / 0.83 / 0.88",
     ("mnist", "contrastive", "vade"): "0.84 / 0.76 / 0.82",
@@ -30,7 +29,7 @@ _SCORES: dict[tuple[DatasetName, Pretraining, Method], str] = {
 }
 
 
-def paper_scores(dataset: DatasetName, pretraining: Pretraining, method: Method) -> str:
+def paper_scores(dataset: Dataset, pretraining: Pretraining, method: Method) -> str:
     """Give NMI, ARI and ACC on the test images, means over five seeds; nothing if there are none.
 
     The pretraining with neighbors is none of the paper's and is compared with the contrastive one.

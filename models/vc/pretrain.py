@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from kornia import augmentation
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from models.training.losses import per_epoch
 from models.vc.networks import Autoencoder
@@ -63,9 +64,9 @@ def balance_loss(assignment: Tensor) -> Tensor:
     return math.log(len(shares)) + torch.xlogy(shares, shares).sum()
 
 
-def reconstruction_loss(logits: Tensor, images: Tensor) -> Tensor:
-    """Mean squared error of the decoded pixels, mean over pixels and batch."""
-    return F.mse_loss(logits.sigmoid(), images.flatten(1))
+def reconstruction_loss(decoded: Distribution, images: Tensor) -> Tensor:
+    """Mean squared error of the means of the decoded values, mean over values and batch."""
+    return F.mse_loss(decoded.mean, images.flatten(1))
 
 
 class _OneOf(nn.Module):
@@ -80,20 +81,27 @@ class _OneOf(nn.Module):
         return torch.where(coin, self.first(images), self.second(images))
 
 
-def make_augmentation(dataset: str, size: int, small: bool = False) -> nn.Module:
-    """Random views of images ``(n, 1, size, size)``.
+def make_augmentation(dataset: str, shape: tuple[int, ...], small: bool = False) -> nn.Module:
+    """Random views of images ``(n, C, H, W)``; of features, they themselves.
 
-    The paper's for (Fashion-)MNIST. The digits of 8 x 8 pixels bear less: they are rotated by up to
-    10 degrees, shifted by up to half a pixel, scaled by up to a tenth and sheared by up to 5
-    degrees. ``small`` asks for changes of that kind of larger images as well, with shifts of up to
-    a tenth of the image and shears of up to 10 degrees.
+    The paper's for (Fashion-)MNIST. The digits of 8 x 8 pixels bear less, and so may images of
+    one's own: they are rotated by up to 10 degrees, shifted by up to a sixteenth, scaled by up to a
+    tenth and sheared by up to 5 degrees. ``small`` asks for changes of that kind of the larger
+    images as well, with shifts of up to a tenth of the image and shears of up to 10 degrees.
+
+    Args:
+        dataset: Name of the dataset.
+        shape: ``(C, H, W)`` of images or ``(D,)`` of features.
+        small: Whether to change images but a little.
     """
-    if dataset == "digits":
+    if len(shape) == 1:
+        return nn.Identity()
+    if dataset in {"digits", "own"}:
         return augmentation.RandomAffine(10, (1 / 16, 1 / 16), (0.9, 1.1), shear=5.0, p=1.0)
     if small:
         return augmentation.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), shear=10.0, p=1.0)
     resized_crop = partial(
-        augmentation.RandomResizedCrop, (size, size), p=1.0, cropping_mode="resample"
+        augmentation.RandomResizedCrop, (shape[1], shape[2]), p=1.0, cropping_mode="resample"
     )
     if dataset == "mnist":
         affine = augmentation.RandomAffine(30, (0.2, 0.2), (0.75, 1.25), shear=10.0, p=1.0)

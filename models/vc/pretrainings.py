@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from models.data import ImageData
 from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
 from models.vc.config import Pretraining, PretrainingSettings
+from models.vc.data import ClusterData
 from models.vc.fit import Fit
 from models.vc.information import InformationTraining
 from models.vc.neighbors import NeighborPretraining, nearest_neighbors
@@ -37,14 +37,14 @@ class PretrainingTask:
 
     Attributes:
         network: Encoder and decoder, trained in place.
-        data: The images.
+        data: The items.
         settings: Settings of the pretraining.
         num_clusters: Number of clusters.
         seed: Seed of the repetition.
     """
 
     network: Autoencoder
-    data: ImageData
+    data: ClusterData
     settings: PretrainingSettings
     num_clusters: int
     seed: int
@@ -52,7 +52,7 @@ class PretrainingTask:
     @cached_property
     def neighbors(self) -> Tensor:
         """Neighbors of the training images, found once for all stages that need them."""
-        return nearest_neighbors(self.data.train_images, self.settings.num_neighbors)
+        return nearest_neighbors(self.data.train, self.settings.num_neighbors)
 
 
 def contrastive(task: PretrainingTask) -> Fit[LightningModule]:
@@ -60,7 +60,7 @@ def contrastive(task: PretrainingTask) -> Fit[LightningModule]:
     settings, data = task.settings, task.data
     training = ContrastivePretraining(
         task.network,
-        make_augmentation(data.name, data.train_images.shape[-1]),
+        make_augmentation(data.name, data.item_shape),
         task.num_clusters,
         settings.pretrain_learning_rate,
         settings.reconstruction_weight,
@@ -92,19 +92,19 @@ PRETRAININGS: dict[Pretraining, dict[str, Callable[[PretrainingTask], Fit[Lightn
     "contrastive": {"pretrain": contrastive},
     "neighbors": {"pretrain": near_neighbors, "pretrain-clusters": most_information},
     "reconstruction": {"pretrain": reconstruction},
+    "components": {},
 }
 """Stages of every pretraining by their names, in order; each goes on with the network that the one
-before has trained."""
+before has trained. Principal components are found without any."""
 
 
 def _embedding(task: PretrainingTask) -> dict[str, Any]:
     """Arguments that both stages with neighbors have in common."""
-    images = task.data.train_images
     return {
         "network": task.network,
-        "images": images,
+        "images": task.data.train,
         "find_neighbors": lambda: task.neighbors,
-        "augment": make_augmentation(task.data.name, images.shape[-1], small=True),
+        "augment": make_augmentation(task.data.name, task.data.item_shape, small=True),
         "learning_rate": task.settings.pretrain_learning_rate,
         "reconstruction_weight": task.settings.reconstruction_weight,
     }
@@ -112,9 +112,9 @@ def _embedding(task: PretrainingTask) -> dict[str, Any]:
 
 def _image_batches(task: PretrainingTask) -> ShuffledBatches:
     batch_size = task.settings.pretrain_batch_size
-    return ShuffledBatches((task.data.train_images,), batch_size, drop_last=True)
+    return ShuffledBatches((task.data.train,), batch_size, drop_last=True)
 
 
 def _index_batches(task: PretrainingTask) -> ShuffledBatches:
-    indices = torch.arange(len(task.data.train_images))
+    indices = torch.arange(len(task.data.train))
     return ShuffledBatches((indices,), task.settings.neighbor_batch_size, drop_last=True)

@@ -86,7 +86,7 @@ class ScoreGuide(ClusterGuide):
         """Give ``q(Y | X)`` for latent posteriors of batch shape ``(n,)``."""
         priors = self.priors
         with torch.no_grad():
-            nearest = divergences(posterior, priors.loc, priors.scale).argmin(-1)
+            nearest = divergences(posterior, priors.clusters).argmin(-1)
             sizes = self._sizes(posterior, nearest)
             ranks = len(priors.loc) - nearest
         log_s = self.log_u.exp() * ranks

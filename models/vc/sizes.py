@@ -1,11 +1,12 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is known beforehand of the sizes of the clusters in a batch."""
+"""What is known beforehand of the sizes of the clusters."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -19,18 +20,21 @@ from pyro_drpm.distributions import (
     PotentialSizes,
     SizeDistribution,
 )
+from pyro_drpm.ops.sizes.log_binomial import log_binomial
 
 __all__ = [
-    "DirichletSizes",
-    "EqualSizes",
+    "BoundedSizes",
+    "KnownSizes",
+    "LearnedSizes",
     "SizePrior",
-    "SizePriorName",
+    "SizesLaw",
     "WeightedSizes",
     "equal_sizes",
-    "make_size_prior",
 ]
 
-SizePriorName = Literal["equal", "dirichlet", "weighted"]
+_MOST_SIZES = 101  # between bounds, of which batches are drawn
+
+SizesLaw = Literal["fixed", "bounded", "learned", "weighted"]
 
 
 def equal_sizes(num_images: int, like: Tensor) -> FixedSizes:
@@ -65,35 +69,96 @@ class SizePrior(nn.Module):
         """Give the law for ``n`` images."""
 
 
-class EqualSizes(SizePrior):
-    r"""Clusters of the same size, or nearly so.
+class KnownSizes(SizePrior):
+    r"""Clusters of known sizes, or nearly so.
 
-    .. math:: p(n_1, \dots, n_K) \propto \prod_k \exp(-(n_k - n / K)^2 / (2 (\epsilon n / K)^2))
+    A batch of :math:`n < N` images has them by chance:
+
+    .. math:: p(n_1, \dots, n_K) \propto \prod_k \binom{N_k}{n_k}
+
+    With a spread :math:`\epsilon` sizes are near their shares of the batch, whatever it is:
+
+    .. math:: p(n_1, \dots, n_K) \propto
+        \prod_k \exp(-(n_k - n N_k / N)^2 / (2 (\epsilon n N_k / N)^2))
+
+    Args:
+        priors: Those of the clusters.
+        sizes: The :math:`N_k` of all images; the largest is that of the cluster of most weight, and
+            so on.
+        spread: The :math:`\epsilon`.
+
+    Example:
+        >>> priors = ClusterPriors(3, latent_dim=1)
+        >>> KnownSizes(priors, [3, 3, 2])(8).sample()
+        tensor([3., 3., 2.])
+        >>> KnownSizes(priors, [3, 3, 2])(4).mean
+        tensor([1.5000, 1.5000, 1.0000])
+    """
+
+    sizes: Tensor
+
+    def __init__(self, priors: ClusterPriors, sizes: Sequence[int], spread: float = 0.0) -> None:
+        super().__init__(priors)
+        self.num_images = sum(sizes)
+        self.spread = spread
+        by_size = torch.tensor(sorted(sizes, reverse=True)).to(priors.log_weight)
+        order = priors.log_weight.detach().argsort(descending=True, stable=True)
+        self.register_buffer("sizes", by_size[order.argsort()])
+
+    def forward(self, num_images: int) -> SizeDistribution:
+        counts, sizes = _counts(num_images, self.sizes), self.sizes.unsqueeze(-1)
+        if self.spread:
+            expected = sizes * (num_images / self.num_images)
+            log_potential = -((counts - expected) / (self.spread * expected)).square() / 2
+        elif num_images == self.num_images:
+            return FixedSizes(self.sizes, num_images)
+        else:
+            log_potential = _log_choices(sizes, counts)
+        return PotentialSizes(log_potential.to(sizes))
+
+
+class BoundedSizes(SizePrior):
+    r"""Clusters whose sizes are between bounds, all of them as probable as each other.
+
+    A batch of :math:`n < N` images has as many of a cluster as chance draws from one whose size is
+    anything between the bounds, each cluster on its own but for the sum:
+
+    .. math:: p(n_1, \dots, n_K) \propto
+        \prod_k \sum_{m = a}^{b} \binom{m}{n_k} \binom{N - m}{n - n_k}
 
     Args:
         priors: Those of the clusters, for their number ``K``.
-        spread: The :math:`\epsilon`; with 0 sizes differ by at most one, and the first are larger.
+        num_images: Number :math:`N` of all images.
+        minimum: The least size :math:`a`.
+        maximum: The greatest size :math:`b`.
 
     Example:
-        >>> EqualSizes(ClusterPriors(3, latent_dim=1))(8).sample()
-        tensor([3., 3., 2.])
+        >>> law = BoundedSizes(ClusterPriors(2, latent_dim=1), 8, minimum=3, maximum=6)(8)
+        >>> law.log_prob(torch.tensor([[2.0, 6.0], [3.0, 5.0], [4.0, 4.0]])).exp()
+        tensor([0.0000, 0.3333, 0.3333])
     """
 
-    def __init__(self, priors: ClusterPriors, spread: float = 0.0) -> None:
+    def __init__(self, priors: ClusterPriors, num_images: int, minimum: int, maximum: int) -> None:
         super().__init__(priors)
-        self.spread = spread
+        self.num_images, self.minimum, self.maximum = num_images, minimum, maximum
 
     def forward(self, num_images: int) -> SizeDistribution:
         like = self.priors.log_weight
-        if not self.spread:
-            return equal_sizes(num_images, like)
-        equal = num_images / len(like)
-        counts = torch.arange(num_images + 1, dtype=like.dtype, device=like.device)
-        potential = -((counts - equal) / (self.spread * equal)).square() / 2
-        return PotentialSizes(potential.expand(len(like), -1))
+        counts = _counts(num_images, like)
+        if num_images == self.num_images:
+            possible = (self.minimum <= counts) & (counts <= self.maximum)
+            log_potential = counts.new_zeros(()).where(possible, -torch.inf)
+        else:
+            number = min(self.maximum - self.minimum + 1, _MOST_SIZES)
+            sizes = torch.linspace(self.minimum, self.maximum, number).to(counts)
+            sizes = sizes.round().unsqueeze(-1)
+            inside = _log_choices(sizes, counts)
+            outside = _log_choices(self.num_images - sizes, num_images - counts)
+            log_potential = (inside + outside).logsumexp(0)
+        return PotentialSizes(log_potential.to(like).expand(len(like), -1))
 
 
-class DirichletSizes(SizePrior):
+class LearnedSizes(SizePrior):
     """Dirichlet-multinomial sizes, whose concentration, one for all clusters, is learned."""
 
     def __init__(self, priors: ClusterPriors) -> None:
@@ -112,8 +177,12 @@ class WeightedSizes(SizePrior):
         return MultivariateFisherHypergeometric(num_images, log_omega=self.priors.log_weight)
 
 
-def make_size_prior(name: SizePriorName, priors: ClusterPriors, spread: float = 0.0) -> SizePrior:
-    """Make one of them by its name; ``spread`` is that of equal sizes."""
-    if name == "equal":
-        return EqualSizes(priors, spread)
-    return DirichletSizes(priors) if name == "dirichlet" else WeightedSizes(priors)
+def _counts(num_images: int, like: Tensor) -> Tensor:
+    """All numbers of images of a cluster, float64."""
+    return torch.arange(num_images + 1, dtype=torch.double, device=like.device)
+
+
+def _log_choices(n: Tensor, k: Tensor) -> Tensor:
+    """Logarithm of the number of choices of ``k`` out of ``n``, which may be none; float64."""
+    n, possible = n.double(), (k >= 0) & (k <= n)
+    return log_binomial(n, k.where(possible, 0)).where(possible, -torch.inf)

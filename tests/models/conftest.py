@@ -34,7 +34,7 @@ def views(seeded: None) -> Posterior:
 @pytest.fixture
 def network() -> Autoencoder:
     pyro.set_rng_seed(0)
-    return Autoencoder(num_pixels=4, widths=(6, 5), latent_dim=vc_runs.LATENT).double()
+    return Autoencoder(num_values=4, widths=(6, 5), latent_dim=vc_runs.LATENT).double()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import models.vae.cli
 import models.vc.cli
+import models.vc.presets
 from models.training.batches import ShuffledBatches
 from models.training.failures import StageError, require_finite, stage_errors
 from models.training.stages import Stage
@@ -173,11 +174,12 @@ def test_what_cannot_be_trained_is_said_before_anything_is_trained(
 
 
 def test_as_many_clusters_and_neighbors_as_there_are_images() -> None:
-    config = models.vc.cli.PRESETS["digits"]
-    config.check_number_of_images(config.networks.num_clusters)
-    with pytest.raises(ValueError, match="at most 9, the number of training images, but is 10"):
-        config.check_number_of_images(9)
-    config = models.vc.cli.PRESETS["mnist"]
-    config.check_number_of_images(config.pretraining.num_neighbors + 1)
-    with pytest.raises(ValueError, match="below 10, the number of training images, but is 10"):
-        config.check_number_of_images(config.pretraining.num_neighbors)
+    config = models.vc.presets.PRESETS["digits"]
+    shape = (1, 8, 8)
+    config.check_data(shape, config.networks.num_clusters)
+    with pytest.raises(ValueError, match="at most 9, the number of items to train on, but is 10"):
+        config.check_data(shape, 9)
+    config = models.vc.presets.PRESETS["mnist"]
+    config.check_data(shape, config.pretraining.num_neighbors + 1)
+    with pytest.raises(ValueError, match="below 10, the number of items to train on, but is 10"):
+        config.check_data(shape, config.pretraining.num_neighbors)

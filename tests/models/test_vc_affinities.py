@@ -16,11 +16,13 @@ from torch.distributions import Normal
 from torch.distributions.kl import kl_divergence
 
 from models.vc.affinities import AffinityGuide, particle_elbo
+from models.vc.config import PartitionSettings
+from models.vc.methods import make_size_prior
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide
-from models.vc.sizes import SizePriorName, equal_sizes, make_size_prior
+from models.vc.sizes import equal_sizes
 from models.vc.starts import STARTS, Start
 from models.vc.subset_normal import divergences
 from pyro_drpm import DRPM
@@ -32,20 +34,22 @@ BETA = 0.7
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
-SIZE_PRIORS: list[tuple[SizePriorName, float]] = [
-    ("equal", 0.0),
-    ("equal", 0.4),
-    ("dirichlet", 0.0),
-    ("weighted", 0.0),
-]
-size_priors = pytest.mark.parametrize(("name", "spread"), SIZE_PRIORS)
+LAWS = {
+    "equal": PartitionSettings(),
+    "fixed": PartitionSettings(cluster_sizes=(3, 1, 1)),
+    "nearly": PartitionSettings(size_spread=0.4),
+    "bounded": PartitionSettings(sizes_law="bounded", min_size=1, max_size=2),
+    "learned": PartitionSettings(sizes_law="learned"),
+    "weighted": PartitionSettings(sizes_law="weighted"),
+}
+laws = pytest.mark.parametrize("law", LAWS)
 
 
-@size_priors
+@laws
 def test_loss_with_affinities_has_the_mean_of_enumerated_partitions(
-    network: Autoencoder, priors: ClusterPriors, images: Tensor, name: SizePriorName, spread: float
+    network: Autoencoder, priors: ClusterPriors, images: Tensor, law: str
 ) -> None:
-    size_prior = make_size_prior(name, priors, spread).double()
+    size_prior = make_size_prior(LAWS[law], priors, N).double()
     model = DRPMVCModel(network.decoder, priors, size_prior, 1, BETA)
     guide = AffinityGuide(network.encoder, priors, size_prior, BETA)
     posterior = guide.posterior(images)
@@ -57,7 +61,7 @@ def test_loss_with_affinities_has_the_mean_of_enumerated_partitions(
     kl = torch.stack(
         [
             kl_divergence(posterior.base_dist, Normal(*c)).sum(-1)
-            for c in zip(priors.loc, priors.scale, strict=True)
+            for c in zip(priors.loc, priors.log_scale.exp(), strict=True)
         ]
     )
     of_latents = BETA * (every * kl).sum((-2, -1))
@@ -79,16 +83,16 @@ def test_loss_with_affinities_has_the_mean_of_enumerated_partitions(
     assert (a - b).norm() < 0.1 * a.norm()
 
 
-@size_priors
+@laws
 def test_partition_from_affinities_is_close_to_the_posterior(
-    network: Autoencoder, priors: ClusterPriors, images: Tensor, name: SizePriorName, spread: float
+    network: Autoencoder, priors: ClusterPriors, images: Tensor, law: str
 ) -> None:
-    size_prior = make_size_prior(name, priors, spread).double()
+    size_prior = make_size_prior(LAWS[law], priors, N).double()
     beta = 3.0
     posterior = AffinityGuide(network.encoder, priors, size_prior).posterior(3 * images)
     p = DRPM(sizes=size_prior(N), log_s=torch.zeros(N).double())
     every = p.enumerate_support()
-    log_w = -beta * divergences(posterior, priors.loc, priors.scale).mT
+    log_w = -beta * divergences(posterior, priors.clusters).mT
     best = (p.log_prob(every) + (every * log_w).sum((-2, -1))).log_softmax(0)
 
     def divergence(guide: Any) -> float:
@@ -99,7 +103,7 @@ def test_partition_from_affinities_is_close_to_the_posterior(
     near = divergence(AffinityGuide(network.encoder, priors, size_prior, beta))
     unaware = divergence(AffinityGuide(network.encoder, priors, size_prior))
     assert near < 0.3 and near < unaware / 2
-    if name == "weighted":  # the others say that some partitions are impossible
+    if law == "weighted":  # the others say that some partitions are impossible
         paper = ScoreGuide(network.encoder, priors, 1, sizes="sampled").double()
         assert divergence(paper) > 0.3
 
@@ -107,9 +111,9 @@ def test_partition_from_affinities_is_close_to_the_posterior(
 def test_equal_sizes_add_up() -> None:
     for n, sizes in {8: [3, 3, 2], 2: [1, 1, 0], 9: [3, 3, 3]}.items():
         assert equal_sizes(n, torch.zeros(3)).sizes.tolist() == sizes
-    law = make_size_prior("equal", ClusterPriors(3, 1))(8)
+    law = make_size_prior(PartitionSettings(), ClusterPriors(3, 1), 8)(8)
     assert isinstance(law, FixedSizes) and law.sizes.tolist() == [3, 3, 2]
-    near = make_size_prior("equal", ClusterPriors(3, 1), spread=0.2)(300)
+    near = make_size_prior(PartitionSettings(size_spread=0.2), ClusterPriors(3, 1), 300)(300)
     assert near.stddev.tolist() == pytest.approx([20 * math.sqrt(2 / 3)] * 3, rel=1e-3)
 
 
@@ -122,10 +126,10 @@ def test_a_start_with_equal_sizes_finds_what_the_likeliest_mixture_does_not() ->
     truth = torch.arange(3).repeat_interleave(100)
 
     def agreement(start: Start) -> float:
-        clusters = STARTS[start](points, 3, 0).log_densities(points).argmax(-1)
+        clusters = STARTS[start](points, 3, 0, "diagonal").log_densities(points).argmax(-1)
         return adjusted_rand_index(truth, clusters)
 
     assert agreement("equal-sizes") > 0.8
     assert agreement("mixture") < 0.7 and agreement("k-means") < 0.7
-    first, again = (STARTS["equal-sizes"](points, 3, 0).loc for _ in range(2))
+    first, again = (STARTS["equal-sizes"](points, 3, 0, "diagonal").loc for _ in range(2))
     assert torch.equal(first, again)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.vc import cli
-from models.vc.config import PRESETS
+from models.vc.presets import PRESETS
 from tests.models.training_checks import (
     assert_help_shows,
 )

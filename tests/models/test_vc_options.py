@@ -38,7 +38,7 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
         refits.append({"epoch": self.current_epoch, "priors": values})
 
     monkeypatch.setattr(DRPMVCTraining, "refit_priors", refit)
-    run(tmp_path, "--methods", "drpm", "--size-prior", "weighted", "--refit-every", "2")
+    run(tmp_path, "--methods", "drpm", "--sizes-law", "weighted", "--refit-every", "2")
     assert [refit["epoch"] for refit in refits] == [2, 4]
     trained = load(tmp_path / SEED / "drpm.ckpt")["state_dict"]
     names = ("loc", "log_scale", "log_weight")
@@ -49,7 +49,7 @@ def test_refitted_priors_go_on_training(tmp_path: Path, monkeypatch: pytest.Monk
 def test_layers_and_the_scale_of_the_scores_train_if_they_are_to(
     finished_vc_run: Path, tmp_path: Path
 ) -> None:
-    guide = ("--guide", "scores", "--size-prior", "weighted")
+    guide = ("--guide", "scores", "--sizes-law", "weighted")
     common = ("--methods", "drpm", *guide, "--pretrained", str(finished_vc_run))
     options = ("--trained-layers", "heads", "--no-learn-score-scale", "--refit-every", "2")
     run(tmp_path / "usual", *common)
@@ -157,10 +157,10 @@ def test_priors_start_from_other_clusterings(
 
 def test_every_law_of_the_sizes_trains(finished_vc_run: Path, tmp_path: Path) -> None:
     common = ("--methods", "drpm", "--pretrained", str(finished_vc_run))
-    run(tmp_path / "spread", *common, "--size-prior", "dirichlet")
+    run(tmp_path / "spread", *common, "--sizes-law", "learned")
     state = load(tmp_path / "spread" / SEED / "drpm.ckpt")["state_dict"]
     assert state["objective.model.size_prior.log_concentration"] != 0
-    run(tmp_path / "near", *common, "--size-prior", "equal", "--size-spread", "0.1")
+    run(tmp_path / "near", *common, "--sizes-law", "fixed", "--size-spread", "0.1")
     near, equal = (
         load(out / SEED / "drpm.ckpt")["state_dict"]["priors.loc"]
         for out in (tmp_path / "near", finished_vc_run)

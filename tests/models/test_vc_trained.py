@@ -26,7 +26,7 @@ from tests.models.vc_runs import SEED
 @pytest.mark.parametrize("method", TRAININGS)
 def test_a_loaded_method_has_the_scores_of_the_run(finished_vc_run: Path, method: Method) -> None:
     data = load_images("digits")
-    network, priors = load_trained(finished_vc_run / SEED, method)
+    network, priors, _ = load_trained(finished_vc_run, method)
     scores = score(data.test_labels, predict(network.encoder, priors, data.test_images))
     (row,) = (row for row in read_csv(finished_vc_run / TABLE) if row["method"] == method)
     assert [float(row[name]) for name in scores._fields] == list(scores)
@@ -35,8 +35,8 @@ def test_a_loaded_method_has_the_scores_of_the_run(finished_vc_run: Path, method
 def test_the_directory_may_be_relative(
     finished_vc_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(finished_vc_run / SEED)
-    here, there = load_trained(Path(), "drpm"), load_trained(finished_vc_run / SEED, "drpm")
+    monkeypatch.chdir(finished_vc_run)
+    here, there = load_trained(Path()), load_trained(finished_vc_run, "drpm", str(SEED))
     torch.testing.assert_close(here.priors.state_dict(), there.priors.state_dict())
 
 
@@ -72,9 +72,9 @@ def test_what_cannot_be_loaded(
     shutil.copytree(finished_vc_run, run)
     damage(run)
     with pytest.raises(ValueError, match=message):
-        load_trained(run / SEED, "drpm")
+        load_trained(run, "drpm")
 
 
 def test_a_method_that_is_not_trained(finished_vc_run: Path) -> None:
     with pytest.raises(ValueError, match="one of vade, .*drpm, but is gmm"):
-        load_trained(finished_vc_run / SEED, "gmm")
+        load_trained(finished_vc_run, "gmm")

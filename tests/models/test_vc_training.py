@@ -23,6 +23,7 @@ import torch
 from models.runs.curves import Curves
 from models.vc import cli
 from models.vc.config import Config, Method
+from models.vc.data import ClusterData
 from models.vc.directory import TABLE
 from models.vc.evaluate import Scores
 from models.vc.experiment import Job, Result
@@ -144,10 +145,10 @@ def test_a_new_run_replaces_an_old_one(finished_vc_run: Path, tmp_path: Path) ->
 def test_several_seeds_and_pretrainings_give_means_and_deviations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def scores(config: Config, job: Job) -> tuple[list[Result], Curves]:
+    def scores(config: Config, job: Job, data: ClusterData) -> tuple[list[Result], Curves]:
         contrastive = job.pretraining == "contrastive"
         acc = {3: 0.75, 4: 0.85}[job.seed] if contrastive else 0.5
-        return [Result(job, "drpm", Scores(0.5, 0.25, acc))], {"drpm": {"loss": [1.0]}}
+        return [Result(job, "drpm", Scores(0.5, 0.25, acc), loss=1.0)], {"drpm": {"loss": [1.0]}}
 
     monkeypatch.setattr(cli, "run_job", scores)
     both = ("--pretrainings", "contrastive", "reconstruction", "--methods", "drpm")
