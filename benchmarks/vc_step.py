@@ -32,12 +32,13 @@ from models.training.session import training_session
 from models.training.stages import Stage
 from models.vc.affinities import AffinityGuide, particle_elbo
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
-from models.vc.config import PRESETS, TrainedLayers
+from models.vc.config import TrainedLayers
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder
+from models.vc.presets import PRESETS
 from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide
-from models.vc.sizes import EqualSizes, WeightedSizes
+from models.vc.sizes import KnownSizes, WeightedSizes
 from models.vc.train import VariationalTraining
 from pyro_drpm.infer import TracePartition_ELBO
 
@@ -87,7 +88,7 @@ def _objective(
         model = CategoricalVCModel(decoder, priors)
         return model, CategoricalVCGuide(encoder, priors), TraceMeanField_ELBO()
     if method == "affinities":
-        sizes = EqualSizes(priors)
+        sizes = KnownSizes(priors, [NUM_IMAGES // CONFIG.networks.num_clusters] * len(priors.loc))
         return (
             DRPMVCModel(decoder, priors, sizes, num_partitions=1),
             AffinityGuide(encoder, priors, sizes),
