@@ -186,9 +186,11 @@ def _save_figures(directory: Path, seed: int, training: DRPMVCTraining, data: Cl
     pyro.set_rng_seed(derive_seed(seed, "figures"))
     decoder, priors = training.network.decoder, training.priors
     size_prior, shape = training.parts[0].size_prior, data.item_shape
-    num_images = min(80, len(data.train))
-    save_partition(directory / "partition.png", decoder, priors, size_prior, shape, num_images)
-    save_samples(directory / "samples.png", decoder, priors, shape)
+    num_images, cmap = min(80, len(data.train)), "gray" if data.name == "own" else "Greys"
+    save_partition(
+        directory / "partition.png", decoder, priors, size_prior, shape, num_images, cmap
+    )
+    save_samples(directory / "samples.png", decoder, priors, shape, cmap=cmap)
 
 
 def _remedy(config: Config, job: Job, stage: str) -> str:

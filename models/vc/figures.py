@@ -31,6 +31,7 @@ def save_partition(
     size_prior: SizePrior,
     image_shape: tuple[int, ...],
     num_images: int = 80,
+    cmap: str = "Greys",
 ) -> None:
     """Draw a partition sampled from the model and an image generated for each of its elements.
 
@@ -44,6 +45,7 @@ def save_partition(
         size_prior: Law of their sizes.
         image_shape: ``(C, H, W)``.
         num_images: Number of elements of the partition.
+        cmap: Colours of grey values; those of digits are ink on paper.
     """
     model = poutine.uncondition(DRPMVCModel(decoder, priors, size_prior, num_partitions=1))
     observed = torch.zeros(num_images, *image_shape)
@@ -55,7 +57,7 @@ def save_partition(
     upper.imshow(partition.numpy(), cmap="Greys", aspect="auto", interpolation="nearest")
     upper.set(title="A sampled partition", xlabel="element", ylabel="subset")
     rows = [images[subset.bool()] for subset in partition]
-    draw_rows(lower, rows)
+    draw_rows(lower, rows, cmap)
     lower.set(title="An image generated for each element", ylabel="subset")
     figure.savefig(path, dpi=150)
 
@@ -67,6 +69,7 @@ def save_samples(
     priors: ClusterPriors,
     image_shape: tuple[int, ...],
     num_samples: int = 20,
+    cmap: str = "Greys",
 ) -> None:
     """Draw a row of generated images for every prior (figures 12 to 15 of the paper).
 
@@ -76,29 +79,32 @@ def save_samples(
         priors: The Gaussians of the clusters.
         image_shape: ``(C, H, W)``.
         num_samples: Number of images in a row.
+        cmap: Colours of grey values.
     """
     images = decoder(priors.clusters.sample((num_samples,))).mean.unflatten(-1, image_shape)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    draw_rows(axes, list(images.transpose(0, 1)))
+    draw_rows(axes, list(images.transpose(0, 1)), cmap)
     axes.set(title="Samples of every prior", ylabel="subset")
     figure.savefig(path, dpi=150)
 
 
-def draw_rows(axes: Axes, rows: list[Tensor]) -> None:
+def draw_rows(axes: Axes, rows: list[Tensor], cmap: str) -> None:
     """Draw rows of images of different lengths below each other.
 
     Args:
         axes: Where to draw.
         rows: Images of each row, shape ``(n_k, C, H, W)``.
+        cmap: Colours of grey values.
     """
     is_grey = rows[0].shape[1] == 1
-    background = 0.0 if is_grey else 1.0  # both white: grey values are ink
+    background = 0.0 if is_grey and cmap == "Greys" else 1.0  # white
     padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=background)
     padded = nn.functional.pad(padded, (_GAP, _GAP, _GAP, _GAP), value=background)
     canvas = torch.cat([torch.cat(list(row), dim=-1) for row in padded], dim=-2)
     if is_grey:
-        axes.imshow(canvas[0].numpy(), cmap="Greys", vmin=0, vmax=max(1.0, float(canvas.max())))
+        limits = min(0.0, float(canvas.min())), max(1.0, float(canvas.max()))
+        axes.imshow(canvas[0].numpy(), cmap=cmap, clim=limits)
     else:
         axes.imshow(canvas[:3].movedim(0, -1).clamp(0, 1).numpy())
     axes.set_xticks([])

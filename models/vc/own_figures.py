@@ -103,8 +103,11 @@ def save_members(path: Path, images: Tensor, clusters: Tensor, probabilities: Te
         own = (clusters == k).nonzero().flatten()
         order = probabilities[own, k].argsort(descending=True, stable=True)
         rows.append(images[own[order[:_IMAGES_OF_A_ROW]]])
-    figure = Figure(figsize=(8, 1 + 0.45 * len(rows)), layout="constrained")
+    height, width = images.shape[-2:]
+    figure = Figure(
+        figsize=(8, 1 + 7 / _IMAGES_OF_A_ROW * len(rows) * height / width), layout="constrained"
+    )
     axes = figure.subplots()
-    draw_rows(axes, rows)
+    draw_rows(axes, rows, cmap="gray")
     axes.set(title="The images that are most certain of each cluster", ylabel="cluster")
     figure.savefig(path, dpi=150)

@@ -146,7 +146,8 @@ def _for_features(num_columns: int, number: int, num_clusters: int) -> Config:
         networks=NetworkSettings(
             hidden=(), latent_dim=latent_dim, covariance="full" if is_full else "diagonal"
         ),
-        training=_own_training(number, 200),
+        # Faster, linear networks lose what the start has found.
+        training=_own_training(number, 200, 3e-4),
         checkpoint_every=50,
     )
 
@@ -164,15 +165,15 @@ def _for_images(num_values: int, number: int) -> Config:
             input_noise=0.2 if is_small else 0.0,
             reconstruction_weight=0.3 if is_many else 1.0,
         ),
-        training=_own_training(number, 200),
+        training=_own_training(number, 200, 1e-3),
         checkpoint_every=10,
     )
 
 
-def _own_training(number: int, num_steps: int) -> TrainingSettings:
+def _own_training(number: int, num_steps: int, learning_rate: float) -> TrainingSettings:
     """As many epochs as the steps take."""
     batch_size = min(number, _MOST_AT_ONCE)
     epochs = -(-num_steps * batch_size // number)
     return TrainingSettings(
-        epochs=epochs, batch_size=batch_size, learning_rate=1e-3, schedule="cosine"
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, schedule="cosine"
     )
