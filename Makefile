@@ -10,7 +10,7 @@ LOWEST_INSTALLED := $(LOWEST)/installed.stamp
 # What the library and the models take from elsewhere is used at least once, at smoke size.
 LOWEST_TESTS := $(wildcard tests/distributions/test_contract*.py) tests/infer tests/partitions \
 	tests/tutorials $(wildcard tests/test_*.py) $(addprefix tests/models/test_,cli.py data.py \
-	failures.py hardware.py stages.py)
+	failures.py hardware.py own_files.py stages.py vc_estimator.py vc_own.py)
 SOURCES := $(TYPED) $(wildcard docs tutorials)
 
 .PHONY: demo table1 test test-lowest lint docs benchmark wheel clean

@@ -61,9 +61,10 @@ class DRPMVC(ClusterMixin, BaseEstimator):
         progress: Whether to show progress bars.
 
     Attributes:
-        labels_: Cluster of every item of the training, counted from 0, shape ``(n,)``. If sizes are
-            fixed or bounded, the clusters have such sizes: it is the most likely partition of
-            them. :meth:`predict` gives each item the cluster that is most probable for it alone.
+        labels_: Cluster of every item of the training, shape ``(n,)``, from 0, the largest, on.
+            If sizes are fixed or bounded, the clusters have such sizes: it is the partition of most
+            affinity with them. :meth:`predict` gives each item the cluster that is most probable
+            for it alone.
         loss_: Loss per item at the end of the training, in nats.
         network_: Encoder and decoder.
         priors_: The Gaussians of the clusters in the latent space.

@@ -80,7 +80,7 @@ def worst_change(
     change = _normalized(torch.randn_like(images)).requires_grad_()
     moved = F.kl_div(log_probs(images + change), probs, reduction="batchmean")
     (slope,) = torch.autograd.grad(moved, change)
-    return _normalized(slope) * length.view(-1, 1, 1, 1)
+    return _normalized(slope) * length.view(-1, *(1,) * (images.dim() - 1))
 
 
 def _normalized(images: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Fitted(NamedTuple):
         network: Encoder and decoder.
         priors: The Gaussians of the clusters, with weights of what they hold.
         clusters: Cluster of every item, shape ``(N,)``, of sizes within the bounds, if there are
-            any.
+            any; the largest is number 0, and so on.
         loss: Loss per item at the end of its training.
         results: Scores and losses of all methods and repetitions.
     """
@@ -111,16 +111,20 @@ def run(config: Config, jobs: Sequence[Job], data: ClusterData) -> Fitted:
 
 @torch.no_grad()
 def _cluster(config: Config, trained: Trained, items: Tensor) -> Tensor:
-    """Set the weights of the clusters, and give those of the items."""
+    """Weigh and number the clusters, and give those of the items."""
     law, priors = config.partition, trained.priors
     log_affinity = _log_affinities(trained.network, priors, items, config.training.beta)
     least, most = (torch.full_like(priors.log_weight, size) for size in law.bounds(len(items)))
     if trained.sizes is not None and not law.size_spread:
         least = most = trained.sizes
     priors.log_weight.copy_(fit_log_weights(log_affinity, least, most))
+    clusters = (log_affinity + priors.log_weight).argmax(-1)
     if law.sizes_law in {"fixed", "bounded"} and not law.size_spread:
-        return best_partition(log_affinity, least, most)
-    return (log_affinity + priors.log_weight).argmax(-1)
+        clusters = best_partition(log_affinity, least, most)
+    sizes = clusters.bincount(minlength=len(least))
+    order = sizes.argsort(descending=True, stable=True)
+    priors.reorder(order)
+    return order.argsort()[clusters]
 
 
 @torch.no_grad()

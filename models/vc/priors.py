@@ -149,6 +149,16 @@ class ClusterPriors(nn.Module):
         self.log_weight.copy_(torch.as_tensor(mixture.weights_).log())
         self._set_covariances(torch.as_tensor(mixture.covariances_))
 
+    @torch.no_grad()
+    def reorder(self, order: Tensor) -> None:
+        """Number the clusters anew, in place.
+
+        Args:
+            order: Old number of each, shape ``(K,)``.
+        """
+        for parameter in self.parameters():
+            parameter.copy_(parameter[order])
+
     def _set_covariances(self, covariances: Tensor) -> None:
         """Of shape ``(K, l, l)`` if they are full, ``(K, l)`` otherwise."""
         if self.below is None:

@@ -15,8 +15,9 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from scipy.stats import multivariate_normal
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 from torch.distributions.kl import kl_divergence
 
 from models.vc.baselines import VaDEGuide, VaDEModel
@@ -176,6 +177,73 @@ def test_subset_normal_is_the_normal_of_the_subset() -> None:
     assert draws.shape == (20_000, 4, LATENT)
     torch.testing.assert_close(draws.mean(0), reference.mean, atol=0.05, rtol=0)
     torch.testing.assert_close(draws.std(0), reference.stddev, atol=0.05, rtol=0)
+
+
+def full_priors() -> ClusterPriors:
+    priors = ClusterPriors(K, LATENT, "full").double()
+    for parameter in priors.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return priors
+
+
+def covariances(priors: ClusterPriors) -> Tensor:
+    clusters = priors.clusters
+    assert isinstance(clusters, MultivariateNormal)
+    return clusters.covariance_matrix.detach()
+
+
+def test_full_covariances_are_those_of_scipy() -> None:
+    priors, z = full_priors(), torch.randn(4, LATENT).double()
+    assert (covariances(priors)[:, 0, 1].abs() > 1e-3).all()
+    for k, covariance in enumerate(covariances(priors).numpy()):
+        reference = multivariate_normal(priors.loc[k].detach().numpy(), covariance)
+        expected = torch.as_tensor(reference.logpdf(z.numpy()))
+        torch.testing.assert_close(priors.log_densities(z)[:, k], expected)
+
+
+def test_divergence_from_full_covariances_is_an_integral() -> None:
+    """By quadrature on a grid, whose error is far below the tolerance."""
+    priors = full_priors()
+    q = Independent(
+        Normal(torch.randn(1, LATENT).double(), torch.full((1, LATENT), 0.6).double()), 1
+    )
+    line = torch.linspace(-6, 6, 241).double()
+    grid = q.mean + torch.cartesian_prod(line, line)
+    log_q = q.log_prob(grid)
+    for k in range(K):
+        terms = log_q.exp() * (log_q - priors.log_densities(grid)[:, k])
+        expected = terms.sum() * (line[1] - line[0]) ** 2
+        torch.testing.assert_close(
+            divergences(q, priors.clusters)[0, k], expected, rtol=1e-5, atol=0
+        )
+
+
+def test_subset_normal_draws_from_full_covariances() -> None:
+    pyro.set_rng_seed(0)
+    priors, subsets = full_priors(), torch.tensor([2, 0])
+    prior = SubsetNormal(torch.eye(K).double()[subsets], priors.clusters)
+    draws = prior.sample((40_000,))
+    for i, k in enumerate(subsets):
+        mean, covariance = priors.loc[k].detach(), covariances(priors)[k]
+        torch.testing.assert_close(draws[:, i].mean(0), mean, atol=0.05, rtol=0)
+        torch.testing.assert_close(draws[:, i].mT.cov(), covariance, atol=0.15, rtol=0.05)
+
+
+def test_priors_take_over_full_covariances() -> None:
+    points = torch.randn(300, LATENT).double() @ torch.randn(LATENT, LATENT).double()
+    mixture = fit_mixture(points, K, seed=0, covariance="full")
+    priors = ClusterPriors(K, LATENT, "full").double()
+    priors.copy_from(mixture)
+    joint = (priors.log_densities(points) + priors.log_weight).logsumexp(-1)
+    torch.testing.assert_close(joint, torch.as_tensor(mixture.score_samples(points.numpy())))
+    membership = torch.rand(300, K).double().softmax(-1)
+    priors.fit_to(points, membership)
+    weights = membership[:, 1]
+    expected = points.mT.cov(aweights=weights, correction=0) + 1e-4 * torch.eye(LATENT)
+    torch.testing.assert_close(covariances(priors)[1], expected)
+    before = priors.log_densities(points)
+    priors.reorder(torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(priors.log_densities(points), before[:, [2, 0, 1]])
 
 
 def test_divergence_from_subset_normal_is_the_mean_over_partitions() -> None:
