@@ -11,16 +11,20 @@ from models.data.multi_digits import make_multi_digits
 from models.data.multi_task import MultiTaskData
 from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
 from models.data.own_files import load_items
+from models.data.pairs import FactorPairs, OwnPairs, PairSource, load_pairs
 
 __all__ = [
     "DatasetName",
     "FactorDatasetName",
     "FactorImages",
+    "FactorPairs",
     "ImageData",
     "ImagePair",
     "Items",
     "MultiTaskData",
     "MultiTaskDatasetName",
+    "OwnPairs",
+    "PairSource",
     "Scaler",
     "Scaling",
     "SharedFactors",
@@ -29,6 +33,7 @@ __all__ = [
     "load_factor_images",
     "load_images",
     "load_items",
+    "load_pairs",
     "load_multi_task",
     "make_multi_digits",
 ]

@@ -39,6 +39,9 @@ class JobSettings(RunSettings):
             )
 
 
+_PRINTED = {"*.ckpt": "checkpoint", "*-shared-*.csv": "shared dims", "*.png": "figure"}
+
+
 class TrainingJob(Protocol):
     """What is trained.
 
@@ -150,6 +153,6 @@ def _save_curves(out: Path, jobs: Sequence[TrainingJob], curves: Sequence[Curves
 def print_files(out: Path, jobs: Sequence[TrainingJob]) -> None:
     """Print the paths of the checkpoints and figures of all repetitions, a line each."""
     for repetition in dict.fromkeys(job.repetition for job in jobs):
-        for pattern, kind in (("*.ckpt", "checkpoint"), ("*.png", "figure")):
+        for pattern, kind in _PRINTED.items():
             for path in sorted((out / repetition).glob(pattern)):
                 print(f"{kind:<13}{path}")

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.data import load_factor_images
+from models.data import load_factor_images, load_pairs
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.jobs import prepare_jobs, print_files, run_jobs
 from models.runs.tables import write_csv
 from models.training.failures import StageError
-from models.vae.config import PRESETS, Config
+from models.vae.config import PRESETS, Config, own_preset
 from models.vae.evaluate import Result, Scores, accuracy_table, estimate_table
 from models.vae.experiment import all_jobs, run_job
 from models.vae.figures import save_estimates
@@ -29,23 +31,38 @@ FIGURE = "figure3.png"
 def main(args: Sequence[str] | None = None) -> None:
     """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
-        config = parse_settings("python -m models.vae", PRESETS, args)
+        config = parse_settings("python -m models.vae", _presets(args), args)
         check_data(config)
         jobs = all_jobs(config)
         prepare_jobs(config, jobs, results=(TABLE, FIGURE))
     with one_line_errors(StageError):
         results = run_jobs(run_job, config, jobs)
-    report(config, results)
+    report_own(config, results) if config.data else report(config, results)
     print_files(config.out, jobs)
+
+
+def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
+    """Read the pairs that the arguments name, and give the defaults for them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data", nargs="*", type=Path, default=[])
+    parser.add_argument("--array")
+    parser.add_argument("--factors")
+    given = parser.parse_known_args(args)[0]
+    if not given.data:
+        return PRESETS
+    pairs = load_pairs(tuple(given.data), array=given.array, factors=given.factors)
+    train, test = pairs.split()
+    return {"own": own_preset(pairs.image_shape, len(train), len(test))}
 
 
 def check_data(config: Config) -> None:
     """Load the data and build the networks once, before anything is trained.
 
     Raises:
-        ValueError: If the file is bad, has fewer factors than shall be shared, or images of a size
-            that the networks cannot take.
+        ValueError: If the file is bad, or has fewer factors than shall be shared.
     """
+    if config.dataset == "own":  # read already
+        return
     data = load_factor_images(config.dataset, config.data_dir, config.image_size)
     most = len(data.factor_sizes)
     if not 0 <= min(config.n_shared) <= max(config.n_shared) <= most:
@@ -54,11 +71,30 @@ def check_data(config: Config) -> None:
 
 
 @rank_zero_only
-def report(config: Config, results: list[Result]) -> None:
-    """Print both tables, save every score, and draw figure 3."""
+def report_own(config: Config, results: list[Result]) -> None:
+    """Print and save the scores of pairs of one's own, and say what to look at."""
+    _write_scores(config, results)
+    print(f"\n{' and '.join(map(str, config.data))}, every fifth pair, {config.seeds} seed(s)\n")
+    print(f"Number of shared dims of {config.latent_dim}, and its squared error if known\n")
+    print(f"{estimate_table(results)}\n")
+    if config.factors:
+        print("Adjusted balanced accuracy on shared (S) and independent (I) factors\n")
+        print(f"{accuracy_table(results)}\n")
+    print("Look at the swaps: do reconstructions show the pairs, and does the image of the shared")
+    print("part of one and the independent part of the other show what it should?\n")
+    print(f"scores       {config.out / TABLE}")
+
+
+def _write_scores(config: Config, results: list[Result]) -> None:
     header = ("method", "n_shared", "seed", *Scores._fields)
     rows = ((r.method, r.n_shared, r.seed, *r.scores) for r in results)
     write_csv(config.out / TABLE, header, rows)
+
+
+@rank_zero_only
+def report(config: Config, results: list[Result]) -> None:
+    """Print both tables, save every score, and draw figure 3."""
+    _write_scores(config, results)
     save_estimates(config.out / FIGURE, results)
     print(f"\n{config.dataset}, {config.seeds} seed(s)\n")
     print("Adjusted balanced accuracy on shared (S) and independent (I) factors\n")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
-from models.data import FactorDatasetName, SharedFactors
+from models.data import SharedFactors
 from models.runs.jobs import JobSettings
 from models.training.schedule import Schedule
 from models.vae.pair_normal import SharedLatents
@@ -18,22 +18,36 @@ from models.vae.posteriors import Average
 from models.vae.sharing import Method, PriorScores, SizeInputs, Sizes
 from pyro_drpm.types import Bound, Gradient
 
-__all__ = ["PRESETS", "Config"]
+__all__ = ["PRESETS", "Config", "Dataset", "own_preset"]
+
+Dataset = Literal["scene", "mpi3d", "dsprites", "own"]
+
+_OWN_STEPS = 3000
 
 
 @dataclass(frozen=True)
 class Config(JobSettings):
     """Train DRPM-VAE and its baselines on pairs of images that share some of their factors.
 
-    Defaults depend on the dataset: "--dataset mpi3d --help" shows those of mpi3d.
+    Defaults depend on the data and the dataset: "--data FILE --help" shows those for pairs of your
+    own, "--dataset mpi3d --help" those of mpi3d.
     """
 
-    dataset: FactorDatasetName = "scene"
-    """Images with known factors: a rendered scene, mpi3d or dSprites."""
+    data: tuple[Path, ...] = ()
+    """Your own pairs: a file (.npz, .npy) with images of shape (N, 2, C, H, W), or two folders with
+    images of the same names."""
+    array: str | None = None
+    """Name of the array in an .npz file, if it holds several."""
+    factors: str | None = None
+    """Array of the .npz file with the values of the factors, of shape (N, 2, F), if they are known;
+    only the scores use them."""
+    dataset: Dataset = "scene"
+    """Images with known factors: a rendered scene, mpi3d or dSprites; your own pairs, if you give
+    them."""
     data_dir: Path | None = None
     """Directory of the file of mpi3d or dSprites."""
     image_size: int = 64
-    """Height and width of the images of the scene, a multiple of 16."""
+    """Height and width of the images of the scene."""
     methods: tuple[Method, ...] = get_args(Method)
     """Methods to compare."""
     n_shared: tuple[int, ...] = (0, 1, 3, 5)
@@ -100,6 +114,16 @@ class Config(JobSettings):
         self.require_positive("beta", "gamma", "score_scale")
         self.require_non_negative("delta")
         self.require_different("methods", "n_shared")
+        if (self.dataset == "own") != bool(self.data):
+            raise ValueError(
+                "dataset own and data belong together, but the dataset is "
+                f"{self.dataset} and data is {' '.join(map(str, self.data)) or 'not given'}"
+            )
+        if self.data_dir is not None and self.dataset in {"scene", "own"}:
+            raise ValueError(
+                f"data_dir is for mpi3d and dsprites, but is {self.data_dir} and the dataset is "
+                f"{self.dataset}: give pairs of your own with --data"
+            )
 
 
 _PAPER = Config(
@@ -131,3 +155,30 @@ PRESETS: dict[str, Config] = {
 }
 """Defaults of every dataset; those of the files are the paper's, with the steps and the networks of
 ``disentanglement_lib``, where it names none."""
+
+
+def own_preset(image_shape: tuple[int, int, int], train_pairs: int, test_pairs: int) -> Config:
+    """Give the defaults for pairs of one's own.
+
+    Args:
+        image_shape: Channels, height and width.
+        train_pairs: Number of pairs to train on.
+        test_pairs: Number of the others.
+    """
+    is_small = max(image_shape[1:]) <= 32
+    scene, batch_size = PRESETS["scene"], min(32, train_pairs)
+    steps_per_epoch = -(-train_pairs // batch_size)
+    return dataclasses.replace(
+        scene,
+        dataset="own",
+        out=Path("runs/vae/own"),
+        methods=("drpm",),
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        epochs=-(-_OWN_STEPS // steps_per_epoch),
+        checkpoint_every=10,
+        width=16 if is_small else 32,
+        num_features=128 if is_small else 256,
+        train_pairs=train_pairs,
+        test_pairs=test_pairs,
+    )

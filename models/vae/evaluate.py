@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from lightning.fabric.utilities import rank_zero_only
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from models.data import FactorImages, SharedFactors
-from models.runs.tables import format_table, mean_and_std
+from models.data import OwnPairs, PairSource
+from models.runs.tables import format_table, mean_and_std, write_csv
 from models.training.failures import require_finite
 from models.vae.posteriors import Posterior, aggregate, symmetric_divergence
 from models.vae.train import PairTraining
@@ -28,6 +30,7 @@ __all__ = [
     "accuracy_table",
     "encode_pairs",
     "estimate_table",
+    "save_shared_dims",
     "score",
 ]
 
@@ -59,22 +62,21 @@ class Scores(NamedTuple):
         independent_accuracy: That of the independent factors from the independent dims; none if
             all factors are shared.
         estimated_shared: Number of shared dims, mean of the pairs.
-        squared_error: Squared difference of that number and the number of shared factors.
+        squared_error: Squared difference of that number and the number of shared factors, mean of
+            the pairs; none without factors.
     """
 
     shared_accuracy: float | None
     independent_accuracy: float | None
     estimated_shared: float
-    squared_error: float
+    squared_error: float | None
 
 
 @torch.no_grad()
 def encode_pairs(
     training: PairTraining,
-    data: FactorImages,
-    n_shared: int,
+    source: PairSource,
     num_pairs: int,
-    shared_factors: SharedFactors = "first",
 ) -> PairCodes:
     """Draw pairs and encode their first views, with the dims that are shared without noise.
 
@@ -84,7 +86,7 @@ def encode_pairs(
     device = next(training.parameters()).device
     batches = []
     for start in range(0, num_pairs, _BATCH):
-        pair = data.sample_pair(n_shared, min(_BATCH, num_pairs - start), shared_factors)
+        pair = source.sample(min(_BATCH, num_pairs - start))
         views = Posterior(*training.encoder(pair.images.to(device)))
         shared = training.sharing.noiseless(symmetric_divergence(views))
         means = aggregate(views, shared, training.average).mean[:, 0]
@@ -94,17 +96,40 @@ def encode_pairs(
     return PairCodes(*(torch.cat(values) for values in zip(*batches, strict=True)))
 
 
-def score(train: PairCodes, test: PairCodes, n_shared: int) -> Scores:
+@torch.no_grad()
+@rank_zero_only
+def save_shared_dims(path: Path, training: PairTraining, pairs: OwnPairs) -> None:
+    """Write which dims each pair shares, without noise: its name, their number, and each of them.
+
+    Args:
+        path: Where to save the file.
+        training: A trained model.
+        pairs: The pairs.
+    """
+    shared = torch.cat(
+        [
+            training.sharing.noiseless(symmetric_divergence(Posterior(*training.encoder(images))))
+            for images in pairs.images.split(_BATCH)
+        ]
+    )
+    header = ("id", "shared", *(f"dim_{j}" for j in range(shared.shape[-1])))
+    rows = zip(pairs.ids, shared.int().tolist(), strict=True)
+    write_csv(path, header, ((name, sum(dims), *dims) for name, dims in rows))
+
+
+def score(train: PairCodes, test: PairCodes) -> Scores:
     """Train the classifiers on some pairs and score everything on others.
 
     A classifier reads all dims of a view, those that are not of its kind as zeros.
     """
     estimate = float(test.shared_dims.double().sum(-1).mean())
+    has_factors = test.factors.shape[-1] > 0
+    n_shared = float(test.shared_factors.double().sum(-1).mean())
     return Scores(
         _accuracy(_shared_part(train), _shared_part(test)),
         _accuracy(_independent_part(train), _independent_part(test)),
         estimate,
-        (estimate - n_shared) ** 2,
+        (estimate - n_shared) ** 2 if has_factors else None,
     )
 
 
@@ -121,7 +146,8 @@ def _accuracy(
 ) -> float | None:
     """Mean accuracy over the factors.
 
-    A factor counts on the pairs where it is of the kind, if they show several of its values.
+    A factor counts on the pairs where it is of the kind, if they show several of its values, each
+    at least twice in the mean.
     """
     accuracies = []
     for factor in range(train[1].shape[-1]):
@@ -129,7 +155,8 @@ def _accuracy(
             (codes[which[:, factor]], factors[which[:, factor], factor])
             for codes, factors, which in (train, test)
         )
-        if min(len(y_train.unique()), len(y_test.unique())) > 1:
+        num_values = len(y_train.unique())
+        if min(num_values, len(y_test.unique())) > 1 and 2 * num_values <= len(y_train):
             classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
             classifier.fit(x_train.numpy(), y_train.numpy())
             predicted = classifier.predict(x_test.numpy())
@@ -142,13 +169,13 @@ class Result(NamedTuple):
 
     Attributes:
         method: How dims become shared.
-        n_shared: Number of shared factors.
+        n_shared: Number of shared factors; none for pairs of one's own.
         seed: Seed of the repetition.
         scores: The scores.
     """
 
     method: str
-    n_shared: int
+    n_shared: int | None
     seed: int
     scores: Scores
 
@@ -165,7 +192,8 @@ def estimate_table(results: Sequence[Result]) -> str:
 
 def _table(results: Sequence[Result], columns: dict[str, str]) -> str:
     """A line per method; the columns repeat for each number of shared factors."""
-    keys = [(n, title) for n in sorted({r.n_shared for r in results}) for title in columns]
+    numbers = sorted({r.n_shared for r in results}, key=lambda n: n or 0)
+    keys = [(n, title) for n in numbers for title in columns]
     rows = {r.method: [""] * len(keys) for r in results}
     for method, row in rows.items():
         for place, (n_shared, title) in enumerate(keys):
@@ -173,5 +201,5 @@ def _table(results: Sequence[Result], columns: dict[str, str]) -> str:
             values = [getattr(s, columns[title]) for s in scores]
             if None not in values:
                 row[place] = mean_and_std(values)
-    header = ("", *(f"{title}, n_s={n_shared}" for n_shared, title in keys))
+    header = ("", *(title if n is None else f"{title}, n_s={n}" for n, title in keys))
     return format_table(header, [(method, *row) for method, row in rows.items()])

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import pyro
 
-from models.data import load_factor_images
+from models.data import FactorPairs, OwnPairs, PairSource, load_factor_images, load_pairs
 from models.runs.curves import Curves
 from models.runs.jobs import job_stage
 from models.training.failures import stage_errors
 from models.training.seeds import derive_seed
 from models.vae.config import Config
-from models.vae.evaluate import Result, encode_pairs, score
+from models.vae.evaluate import Result, encode_pairs, save_shared_dims, score
 from models.vae.figures import save_swaps
 from models.vae.sharing import Method
 from models.vae.train import PairBatches, PairTraining
 
-__all__ = ["Job", "all_jobs", "run_job"]
+__all__ = ["Job", "all_jobs", "load_sources", "run_job"]
 
 
 class Job(NamedTuple):
@@ -28,18 +28,19 @@ class Job(NamedTuple):
 
     Attributes:
         method: How dims become shared.
-        n_shared: Number of factors that the images of a pair share.
+        n_shared: Number of factors that the images of a pair share; none for pairs of one's own.
         seed: Seed of the repetition.
     """
 
     method: Method
-    n_shared: int
+    n_shared: int | None
     seed: int
 
     @property
     def repetition(self) -> str:
         """Name of the directory, which the methods have in common."""
-        return f"n_shared-{self.n_shared}/seed-{self.seed}"
+        condition = "pairs" if self.n_shared is None else f"n_shared-{self.n_shared}"
+        return f"{condition}/seed-{self.seed}"
 
     @property
     def stages(self) -> tuple[str]:
@@ -49,12 +50,28 @@ class Job(NamedTuple):
 
 def all_jobs(config: Config) -> list[Job]:
     """Give all trainings of a run."""
+    numbers: tuple[int | None, ...] = (None,) if config.data else config.n_shared
     return [
         Job(method, n_shared, seed)
         for seed in config.all_seeds
-        for n_shared in config.n_shared
+        for n_shared in numbers
         for method in config.methods
     ]
+
+
+def load_sources(config: Config, n_shared: int | None) -> tuple[PairSource, PairSource]:
+    """Give the pairs to train on, and those to look at what came of it.
+
+    Raises:
+        ValueError: If a file is bad.
+    """
+    device = config.torch_device
+    if config.dataset == "own":
+        train, test = load_pairs(config.data, array=config.array, factors=config.factors).split()
+        return train.to(device), test.to(device)
+    data = load_factor_images(config.dataset, config.data_dir, config.image_size, device)
+    source = FactorPairs(data, n_shared or 0, config.shared_factors)
+    return source, source
 
 
 def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
@@ -67,32 +84,29 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
         StageError: If the training diverges, or what came of it cannot be evaluated.
     """
     method, n_shared, seed = job
-    data = load_factor_images(
-        config.dataset, config.data_dir, config.image_size, config.torch_device
-    )
+    sources = load_sources(config, n_shared)
     pyro.set_rng_seed(derive_seed(seed, "networks"))
-    training = PairTraining(config, method, data.image_shape)
+    training = PairTraining(config, method, sources[0].image_shape)
     stage = job_stage(
         config,
         job,
         method,
         config.epochs,
-        title=f"n_shared {n_shared}",
+        title="" if n_shared is None else f"n_shared {n_shared}",
         remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )
-    batches = PairBatches(
-        data, n_shared, config.shared_factors, config.batch_size, config.steps_per_epoch
-    )
+    batches = PairBatches(sources[0], config.batch_size, config.steps_per_epoch)
     curves: Curves = {method: stage.fit(training, batches)}
-    training.to(data.device).eval()
+    training.to(sources[1].device).eval()
     pyro.set_rng_seed(derive_seed(seed, "evaluation"))
     with stage_errors(method, stage.remedy):
         train, test = (
-            encode_pairs(training, data, n_shared, number, config.shared_factors)
-            for number in (config.train_pairs, config.test_pairs)
+            encode_pairs(training, source, number)
+            for source, number in zip(sources, (config.train_pairs, config.test_pairs), strict=True)
         )
-        scores = score(train, test, n_shared)
-    save_swaps(
-        stage.directory / f"{method}-swaps.png", training, data, n_shared, config.shared_factors
-    )
+        scores = score(train, test)
+    save_swaps(stage.directory / f"{method}-swaps.png", training, sources[1])
+    for part, source in zip(("train", "test"), sources, strict=True):
+        if isinstance(source, OwnPairs):
+            save_shared_dims(stage.directory / f"{method}-shared-{part}.csv", training, source)
     return Result(method, n_shared, seed, scores), curves

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from models.data import FactorImages, SharedFactors
+from models.data import PairSource
 from models.vae.evaluate import Result
 from models.vae.posteriors import Posterior, aggregate, symmetric_divergence
 from models.vae.train import PairTraining
@@ -40,7 +40,8 @@ def save_estimates(path: Path, results: Iterable[Result]) -> None:
     """
     grouped: dict[str, dict[int, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
-        grouped[result.method][result.n_shared].append(result)
+        if result.n_shared is not None:
+            grouped[result.method][result.n_shared].append(result)
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for method, by_number in grouped.items():
@@ -67,9 +68,7 @@ def _draw_line(axes: Axes, method: str, by_number: dict[int, list[Result]], attr
 def save_swaps(
     path: Path,
     training: PairTraining,
-    data: FactorImages,
-    n_shared: int,
-    shared_factors: SharedFactors = "first",
+    source: PairSource,
     num_pairs: int = 6,
 ) -> None:
     """Draw pairs, their reconstructions, and images of mixed parts.
@@ -81,13 +80,11 @@ def save_swaps(
     Args:
         path: Where to save the figure.
         training: A trained model.
-        data: The images.
-        n_shared: Number of shared factors.
-        shared_factors: Which ones.
+        source: The pairs.
         num_pairs: Number of rows.
     """
-    images = data.sample_pair(n_shared, num_pairs, shared_factors).images
-    views = Posterior(*training.encoder(images.to(data.device)))
+    images = source.sample(num_pairs).images
+    views = Posterior(*training.encoder(images.to(source.device)))
     shared = training.sharing.noiseless(symmetric_divergence(views))
     aggregated = aggregate(views, shared, training.average).mean
     own = views.mean[:, 0]

@@ -1,7 +1,11 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""Encoder and decoder of the image pairs: the convolutional networks of ``disentanglement_lib``."""
+"""Encoder and decoder of the image pairs: the convolutional networks of ``disentanglement_lib``.
+
+Images whose height or width is no multiple of 16 get rows and columns of zeros for the encoder, at
+the bottom and at the right, which the decoder makes and cuts off again.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,10 @@ class Encoder(nn.Module):
     """The map from an image to the mean and the variance of ``q(z | x)``.
 
     Args:
-        image_shape: Channels, height and width, both multiples of 16.
+        image_shape: Channels, height and width.
         width: Channels of the first two layers; the other two have twice as many.
         num_features: Width of the fully connected layer.
         latent_dim: Dimension ``d`` of the latent space.
-
-    Raises:
-        ValueError: If height or width is not a multiple of 16.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, columns = _reduced(image_shape)
+        self.padding = nn.ZeroPad2d((0, -image_shape[2] % _STRIDES, 0, -image_shape[1] % _STRIDES))
         self.layers = nn.Sequential(
             *(nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.ReLU()),
             *(nn.Conv2d(width, width, 4, stride=2, padding=1), nn.ReLU()),
@@ -45,7 +47,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images ``(*, C, H, W)`` to mean and variance, ``(*, d)`` each."""
         batch_shape = images.shape[:-3]
-        heads = self.layers(images.flatten(0, -4)).unflatten(0, batch_shape)
+        heads = self.layers(self.padding(images.flatten(0, -4))).unflatten(0, batch_shape)
         mean, log_variance = heads.chunk(2, -1)
         # A first step that overshoots would otherwise never come back.
         return mean, log_variance.clamp(-_MAX_LOG_VARIANCE, _MAX_LOG_VARIANCE).exp()
@@ -58,10 +60,7 @@ class Decoder(nn.Module):
         latent_dim: Dimension ``d`` of the latent space.
         num_features: Width of the first fully connected layer.
         width: Channels of the last two hidden layers; the others have twice as many.
-        image_shape: Channels, height and width, both multiples of 16.
-
-    Raises:
-        ValueError: If height or width is not a multiple of 16.
+        image_shape: Channels, height and width.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, columns = _reduced(image_shape)
+        self.image_size = image_shape[1:]
         smallest = (2 * width, height, columns)
         self.layers = nn.Sequential(
             *(nn.Linear(latent_dim, num_features), nn.ReLU()),
@@ -83,7 +83,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map latent variables ``(*, d)`` to logits ``(*, C, H, W)``."""
-        return self.layers(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        height, width = self.image_size
+        return self.layers(z.flatten(0, -2)).unflatten(0, z.shape[:-1])[..., :height, :width]
 
 
 def _doubling(channels_in: int, channels_out: int) -> nn.ConvTranspose2d:
@@ -91,13 +92,9 @@ def _doubling(channels_in: int, channels_out: int) -> nn.ConvTranspose2d:
 
 
 def _reduced(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Channels, and height and width behind all layers."""
     channels, height, width = image_shape
-    if height % _STRIDES or width % _STRIDES:
-        raise ValueError(
-            f"images must have a height and width that are multiples of {_STRIDES}, but have "
-            f"{height} x {width}"
-        )
-    return channels, height // _STRIDES, width // _STRIDES
+    return channels, -(-height // _STRIDES), -(-width // _STRIDES)
 
 
 def _initialize(network: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from models.data import FactorImages, SharedFactors
+from models.data import PairSource
 from models.training.losses import ObjectiveTraining
 from models.training.schedule import scheduled
 from models.vae.config import Config
@@ -33,19 +33,15 @@ __all__ = ["PairBatches", "PairTraining", "make_sharing"]
 
 @dataclass(frozen=True)
 class PairBatches:
-    """Batches of new pairs of images, as many as an epoch has steps.
+    """Batches of pairs of images, as many as an epoch has steps.
 
     Attributes:
-        data: The images.
-        n_shared: Number of factors that the images of a pair share.
-        shared_factors: Which ones.
+        source: The pairs.
         batch_size: Pairs of a batch.
         steps: Number of batches.
     """
 
-    data: FactorImages
-    n_shared: int
-    shared_factors: SharedFactors
+    source: PairSource
     batch_size: int
     steps: int
 
@@ -54,7 +50,7 @@ class PairBatches:
 
     def __iter__(self) -> Iterator[Tensor]:
         for _ in range(self.steps):
-            yield self.data.sample_pair(self.n_shared, self.batch_size, self.shared_factors).images
+            yield self.source.sample(self.batch_size).images
 
 
 class PairTraining(ObjectiveTraining):

@@ -80,7 +80,9 @@ def test_two_trainings_at_once_give_the_same_results(
         ("vae", "--n-shared -1 0", "n_shared must be numbers from 0 to 7, but is (-1, 0)"),
         ("vae", "--n-shared 3 3", "n_shared must hold different values, but is (3, 3)"),
         ("vae", "--methods ada ada", "methods must hold different values, but is ('ada', 'ada')"),
-        ("vae", "--image-size 30", "multiples of 16, but have 30 x 30"),
+        ("vae", "--data-dir nowhere", "data_dir is for mpi3d and dsprites, but is nowhere"),
+        ("vae", "--dataset own", "dataset own and data belong together"),
+        ("vae", "--data nowhere.npz", "nowhere.npz does not exist"),
         ("vae", "--jobs 0", "jobs must be positive, but is 0"),
         ("vae", "--devices 0", "devices must be positive, but is 0"),
         (

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.data import FactorImages, SharedFactors
+from models.data import FactorImages, FactorPairs, SharedFactors
 from models.vae import figures
 from models.vae.config import PRESETS
 from models.vae.evaluate import (
@@ -166,14 +166,14 @@ def perfect_training(method: Method = "ada") -> PairTraining:
 def test_perfect_training_has_perfect_scores(n_shared: int, shared_factors: SharedFactors) -> None:
     pyro.set_rng_seed(0)
     train, test = (
-        encode_pairs(perfect_training(), Stripes(), n_shared, number, shared_factors)
+        encode_pairs(perfect_training(), FactorPairs(Stripes(), n_shared, shared_factors), number)
         for number in (600, 300)  # several batches and a part of one
     )
     for codes, number in ((train, 600), (test, 300)):
         assert codes.means.shape == (number, 4)
         assert torch.equal(codes.means, codes.factors.float())
         assert torch.equal(codes.shared_dims.bool(), codes.shared_factors)
-    scores = score(train, test, n_shared)
+    scores = score(train, test)
     assert scores.estimated_shared == n_shared and scores.squared_error == 0
     # With random factors, a classifier sees its dim on the pairs where it counts, and only there.
     assert scores.shared_accuracy == scores.independent_accuracy == 1
@@ -181,7 +181,7 @@ def test_perfect_training_has_perfect_scores(n_shared: int, shared_factors: Shar
 
 @pytest.mark.parametrize("method", ["hg", "drpm"])
 def test_shared_dims_are_evaluated_without_noise(method: Method) -> None:
-    codes = encode_pairs(perfect_training(method), Stripes(), 2, 50)
+    codes = encode_pairs(perfect_training(method), FactorPairs(Stripes(), 2), 50)
     assert torch.equal(codes.shared_dims.bool(), codes.shared_factors)
 
 
@@ -189,7 +189,7 @@ def test_swaps_keep_the_shared_part(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     pyro.set_rng_seed(0)
     drawn: list[Tensor] = []
     monkeypatch.setattr(figures, "_draw_grid", lambda path, images: drawn.append(images))
-    save_swaps(tmp_path / "swaps.png", perfect_training(), Stripes(), n_shared=2, num_pairs=5)
+    save_swaps(tmp_path / "swaps.png", perfect_training(), FactorPairs(Stripes(), 2), num_pairs=5)
     (images,) = drawn
     assert images.shape == (5, 6, 1, 4, 4)
     first, second, *decoded = images.unbind(1)
@@ -230,7 +230,7 @@ def test_classifiers_read_the_dims_of_their_kind(
     for _ in range(2):
         factors = random_factors()  # the third dim is noise
         both.append(codes_of(torch.cat([factors, torch.randn(N, 1)], -1), shared_dims, factors))
-    scores = score(both[0], both[1], n_shared=1)
+    scores = score(both[0], both[1])
     assert scores.shared_accuracy == pytest.approx(shared, abs=0.1)
     assert scores.independent_accuracy == pytest.approx(independent, abs=0.1)
     assert scores.estimated_shared == sum(shared_dims)
@@ -242,10 +242,10 @@ def test_there_is_no_accuracy_without_factors_of_a_kind() -> None:
     none, every = (
         codes._replace(shared_factors=torch.full((N, 2), value)) for value in (False, True)
     )
-    assert score(none, none, 0).shared_accuracy is None
-    assert score(every, every, 2).independent_accuracy is None
+    assert score(none, none).shared_accuracy is None
+    assert score(every, every).independent_accuracy is None
     constant = codes._replace(factors=codes.factors * torch.tensor([0, 1]))
-    assert score(constant, constant, 1).shared_accuracy is None  # nothing to tell apart
+    assert score(constant, constant).shared_accuracy is None  # nothing to tell apart
 
 
 def test_tables_have_a_column_for_each_number_and_kind() -> None:
