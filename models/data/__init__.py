@@ -11,6 +11,7 @@ from models.data.multi_digits import make_multi_digits
 from models.data.multi_task import MultiTaskData
 from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
 from models.data.own_files import load_items
+from models.data.own_tasks import load_own_tasks
 from models.data.pairs import FactorPairs, OwnPairs, PairSource, load_pairs
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "load_items",
     "load_pairs",
     "load_multi_task",
+    "load_own_tasks",
     "make_multi_digits",
 ]

@@ -77,7 +77,7 @@ def load_celeba(
     return MultiTaskData(
         *(train_images, train_labels, test_images, test_labels),
         task_names=task_names,
-        num_classes=2,
+        num_classes=(2,) * len(task_names),
         mean=0.5,
         std=0.5,
     )

@@ -66,7 +66,7 @@ def make_multi_digits(data: ImageData, noise_ratio: float, seed: int) -> MultiTa
         *_merge_pairs(data.train_images, data.train_labels, noise_ratio, generator),
         *_merge_pairs(data.test_images, data.test_labels, noise_ratio, generator),
         task_names=("left", "right"),
-        num_classes=10,
+        num_classes=(10, 10),
         mean=_MEAN,
         std=_STD,
     )

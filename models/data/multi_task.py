@@ -25,7 +25,7 @@ class MultiTaskData:
         test_images: uint8, shape ``(M, C, H, W)``.
         test_labels: Classes counted from 0, int64, shape ``(M, T)``.
         task_names: One name per task.
-        num_classes: Number of classes, the same for all tasks.
+        num_classes: Number of classes of each task.
         mean: What :meth:`normalize` subtracts from pixels in ``[0, 1]``.
         std: What it divides them by then.
     """
@@ -35,7 +35,7 @@ class MultiTaskData:
     test_images: Tensor  # (M, C, H, W)
     test_labels: Tensor  # (M, T)
     task_names: tuple[str, ...]
-    num_classes: int
+    num_classes: tuple[int, ...]
     mean: float
     std: float
 

@@ -58,7 +58,7 @@ def load_multi_task(
     Example:
         >>> data = load_multi_task("multi-digits", noise_ratio=0.3)
         >>> data.task_names, data.num_classes
-        (('left', 'right'), 10)
+        (('left', 'right'), (10, 10))
     """
     if name in _DIGITS:
         return _multi_digits(_DIGITS[name], data_dir, noise_ratio, seed)

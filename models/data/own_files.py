@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from models.data.items import Items, as_items, encode_labels
 
-__all__ = ["load_items", "read_arrays", "read_images"]
+__all__ = ["load_items", "read_arrays", "read_images", "read_table"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -184,7 +184,7 @@ def _names(
 def _read_table(path: Path, array: str | None, labels: str | None, ids: str | None) -> Items:
     if array is not None:
         raise ValueError(f"array is for .npz files, but is {array!r} and the data are {path}")
-    table = _open_table(path)
+    table = read_table(path)
     columns = [str(column) for column in table]
     for column in (labels, ids):
         if column is not None and column not in columns:
@@ -201,7 +201,14 @@ def _read_table(path: Path, array: str | None, labels: str | None, ids: str | No
     return Items(values, names, features, *_encode(path, labels, table[labels]))
 
 
-def _open_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table (``.csv``, ``.parquet``), whose columns get their names as text.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    if path.suffix not in {".csv", ".parquet"}:
+        raise ValueError(f"{path} must be a table (.csv, .parquet), but ends with {path.suffix!r}")
     try:
         table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (ValueError, OSError, ImportError) as error:  # parser errors are ValueErrors

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.data import MultiTaskDatasetName
 from models.mtl.shares import PartitionKind
 from models.runs.jobs import JobSettings
 
-__all__ = ["PRESETS", "Config", "Method"]
+__all__ = ["PRESETS", "Config", "Dataset", "Method", "own_preset"]
 
+Dataset = Literal["multi-digits", "multi-mnist", "celeba", "own"]
 Method = Literal["uls", "drpm"]
 
 
@@ -22,11 +22,21 @@ Method = Literal["uls", "drpm"]
 class Config(JobSettings):
     """Train DRPM-MTL and its baseline ULS on images with several labels.
 
-    Defaults depend on the dataset: "--dataset celeba --help" shows those of CelebA.
+    Defaults depend on the data and the dataset: "--data FILE --labels TABLE --help" shows those for
+    your own, "--dataset celeba --help" those of CelebA.
     """
 
-    dataset: MultiTaskDatasetName = "multi-digits"
-    """Pairs of overlapping digits, of scikit-learn's or of MNIST, or the attributes of CelebA."""
+    data: Path | None = None
+    """Your own images: a folder (.png, .jpg) or a file (.npz, .npy)."""
+    labels: Path | None = None
+    """Table (.csv, .parquet) with a column of labels for each task."""
+    ids: str | None = None
+    """Column of the table with the names of the images, if it is not in their order."""
+    array: str | None = None
+    """Name of the array in an .npz file, if it holds several."""
+    dataset: Dataset = "multi-digits"
+    """Pairs of overlapping digits, of scikit-learn's or of MNIST, or the attributes of CelebA; your
+    own images, if you give them."""
     data_dir: Path | None = None
     """Directory of the files of MNIST, downloaded if not given, or of CelebA."""
     methods: tuple[Method, ...] = get_args(Method)
@@ -42,6 +52,8 @@ class Config(JobSettings):
     """Images of a step."""
     learning_rate: float = 5e-4
     """Learning rate (Adam)."""
+    network: Literal["lenet", "resnet"] = "lenet"
+    """Encoder of the images: two convolutions, or a ResNet-18."""
     num_features: int = 50
     """Neurons of the layer that is partitioned."""
     partition: PartitionKind = "noiseless"
@@ -53,6 +65,18 @@ class Config(JobSettings):
         super().validate()
         self.require_positive("epochs", "batch_size", "learning_rate", "num_features")
         self.require_non_negative("size_weight")
+        if (self.data is None) != (self.labels is None):
+            raise ValueError("data and labels belong together: give both")
+        if (self.dataset == "own") != (self.data is not None):
+            raise ValueError(
+                f"dataset own and data belong together, but the dataset is {self.dataset} and data "
+                f"is {self.data or 'not given'}"
+            )
+        if self.data_dir is not None and self.dataset in {"multi-digits", "own"}:
+            raise ValueError(
+                f"data_dir is for multi-mnist and celeba, but is {self.data_dir} and the dataset "
+                f"is {self.dataset}: give images of your own with --data and --labels"
+            )
         self.require_different("methods", "noise_ratios", "num_tasks")
         for ratio in self.noise_ratios:
             if not 0 <= ratio <= 1:
@@ -74,6 +98,7 @@ PRESETS: dict[str, Config] = {
     "celeba": Config(
         out=Path("runs/mtl/celeba"),
         dataset="celeba",
+        network="resnet",
         epochs=50,
         batch_size=128,
         learning_rate=1e-4,
@@ -82,3 +107,25 @@ PRESETS: dict[str, Config] = {
     ),
 }
 """Defaults of every dataset; those of MNIST and CelebA are the paper's."""
+
+_OWN_STEPS = 3000
+_LARGE = 40  # pixels
+
+
+def own_preset(image_shape: tuple[int, ...], train_images: int) -> Config:
+    """Give the defaults for images of one's own.
+
+    Args:
+        image_shape: Channels, height and width.
+        train_images: Number of images to train on.
+    """
+    batch_size = min(64, train_images)
+    return replace(
+        PRESETS["multi-digits"],
+        dataset="own",
+        out=Path("runs/mtl/own"),
+        network="resnet" if max(image_shape[1:]) > _LARGE else "lenet",
+        batch_size=batch_size,
+        epochs=-(-_OWN_STEPS * batch_size // train_images),
+        checkpoint_every=10,
+    )

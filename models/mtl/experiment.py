@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyro
 
-from models.data import MultiTaskData, load_multi_task
+from models.data import MultiTaskData, load_multi_task, load_own_tasks
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
 from models.mtl.train import TaskTraining
@@ -27,18 +27,20 @@ class Job(NamedTuple):
 
     Attributes:
         method: Which neurons a task reads.
-        condition: Noise ratio of the right digit, or number of attributes of CelebA.
+        condition: Noise ratio of the right digit, or number of attributes of CelebA; none for data
+            of one's own.
         seed: Seed of the repetition.
     """
 
     method: Method
-    condition: float
+    condition: float | None
     seed: int
 
     @property
     def repetition(self) -> str:
         """Name of the directory, which the methods have in common."""
-        return f"condition-{self.condition}/seed-{self.seed}"
+        condition = "tasks" if self.condition is None else f"condition-{self.condition}"
+        return f"{condition}/seed-{self.seed}"
 
     @property
     def stages(self) -> tuple[str]:
@@ -62,7 +64,9 @@ class Result(NamedTuple):
 
 def all_jobs(config: Config) -> list[Job]:
     """Give all trainings of a run."""
-    conditions = config.num_tasks if config.dataset == "celeba" else config.noise_ratios
+    conditions: tuple[float | None, ...] = config.noise_ratios
+    if config.dataset in {"celeba", "own"}:
+        conditions = config.num_tasks if config.dataset == "celeba" else (None,)
     return [
         Job(method, condition, seed)
         for seed in config.all_seeds
@@ -77,11 +81,14 @@ def load_data(config: Config, job: Job) -> MultiTaskData:
     Raises:
         ValueError: If a file is missing or damaged, or the condition out of range.
     """
+    if config.dataset == "own":
+        if config.data is None or config.labels is None:
+            raise ValueError("data and labels belong together: give both")
+        return load_own_tasks(config.data, config.labels, array=config.array, ids=config.ids)
+    condition = job.condition or 0.0
     if config.dataset == "celeba":
-        return load_multi_task("celeba", config.data_dir, num_tasks=int(job.condition))
-    return load_multi_task(
-        config.dataset, config.data_dir, noise_ratio=job.condition, seed=job.seed
-    )
+        return load_multi_task("celeba", config.data_dir, num_tasks=int(condition))
+    return load_multi_task(config.dataset, config.data_dir, noise_ratio=condition, seed=job.seed)
 
 
 def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
@@ -101,7 +108,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
         job,
         job.method,
         config.epochs,
-        title=f"condition {job.condition}",
+        title="" if job.condition is None else f"condition {job.condition}",
         remedy=f"a smaller --learning-rate than {config.learning_rate} may help",
     )
     batches = ShuffledBatches((data.train_images, data.train_labels), config.batch_size)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pyro
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
@@ -61,10 +62,13 @@ class TaskModel(PyroModule):
                 pyro.factor("sizes", -self.size_weight * size_penalty(shares))
 
     def predict(self, images: Tensor, shares: Tensor) -> Tensor:
-        """Give log-probabilities ``(B, T, C)`` of all classes."""
+        """Give log-probabilities ``(B, T, C)``; ``-inf`` of classes that other tasks alone have."""
         read = self.encoder(images).unsqueeze(1) * shares
         heads = zip(self.heads, read.unbind(1), strict=True)
-        return torch.stack([head(features) for head, features in heads], 1)
+        logits = [head(features) for head, features in heads]
+        most = max(of_task.shape[-1] for of_task in logits)
+        padded = [F.pad(x, (0, most - x.shape[-1]), value=-torch.inf) for x in logits]
+        return torch.stack(padded, 1)
 
 
 class TaskGuide(PyroModule):

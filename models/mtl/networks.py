@@ -15,23 +15,33 @@ from torch import Tensor, nn
 
 __all__ = ["Head", "LeNetEncoder", "ResNetEncoder"]
 
+_LENET_LEAST = 16  # pixels, of which one is left behind both convolutions
+
 
 class LeNetEncoder(nn.Module):
-    """Two convolutions and a fully connected layer, for images ``(B, 1, 28, 28)``.
+    """Two convolutions and a fully connected layer, made for images ``(B, 1, 28, 28)``.
+
+    Images that are smaller than 16 x 16 pixels get zeros around them.
 
     Args:
         num_features: Number ``n`` of neurons of the last layer.
+        image_shape: Channels, height and width.
     """
 
-    def __init__(self, num_features: int = 50) -> None:
+    def __init__(self, num_features: int = 50, image_shape: tuple[int, ...] = (1, 28, 28)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 10, 5)
+        channels, height, width = image_shape
+        rows, columns = (max(0, _LENET_LEAST - size) for size in (height, width))
+        self.padding = nn.ZeroPad2d((columns // 2, -(-columns // 2), rows // 2, -(-rows // 2)))
+        self.conv1 = nn.Conv2d(channels, 10, 5)
         self.conv2 = nn.Conv2d(10, 20, 5)
-        self.linear = nn.Linear(320, num_features)
+        # Each convolution takes four rows and columns, each pooling every second.
+        rows, columns = (((max(n, _LENET_LEAST) - 4) // 2 - 4) // 2 for n in (height, width))
+        self.linear = nn.Linear(20 * rows * columns, num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images to features ``(B, n)``, none of them negative."""
-        hidden = F.max_pool2d(self.conv1(images), 2).relu()
+        hidden = F.max_pool2d(self.conv1(self.padding(images)), 2).relu()
         hidden = self.conv2(hidden)
         if self.training:
             # Whole channels, the same ones for the batch.
@@ -62,21 +72,25 @@ class Head(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """A ResNet-18 for images ``(B, 3, 64, 64)``: no stride and no pooling before the first block.
+    """A ResNet-18 made for images ``(B, 3, 64, 64)``.
+
+    There is no stride and no pooling before the first block, and 2 x 2 features of each channel are
+    left in the end, whatever the size of the images is.
 
     Args:
         num_features: Number ``n`` of neurons of the last layer.
+        channels: Number of colours.
 
     References:
         He, K., Zhang, X., Ren, S., Sun, J.: Deep residual learning for image recognition. CVPR
         2016.
     """
 
-    def __init__(self, num_features: int = 64) -> None:
+    def __init__(self, num_features: int = 64, channels: int = 3) -> None:
         super().__init__()
         widths = (64, 64, 128, 256, 512)
         self.layers = nn.Sequential(
-            *(_conv(3, 64), nn.BatchNorm2d(64), nn.ReLU()),
+            *(_conv(channels, 64), nn.BatchNorm2d(64), nn.ReLU()),
             *(
                 block
                 for before, width in zip(widths, widths[1:], strict=False)
@@ -85,7 +99,7 @@ class ResNetEncoder(nn.Module):
                     _ResidualBlock(width, width),
                 )
             ),
-            *(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(512 * 4, num_features)),
+            *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(512 * 4, num_features)),
         )
 
     def forward(self, images: Tensor) -> Tensor:

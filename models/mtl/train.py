@@ -40,8 +40,8 @@ class TaskTraining(ObjectiveTraining):
         num_steps = config.epochs * -(-len(data.train_images) // config.batch_size)
         self.annealing = ExponentialAnnealing(1.0, 0.5, steps=num_steps)
         self.shares = _make_shares(config, method, data)
-        heads = [Head(config.num_features, data.num_classes) for _ in data.task_names]
-        encoder = _make_encoder(config)
+        heads = [Head(config.num_features, number) for number in data.num_classes]
+        encoder = _make_encoder(config, data)
         self.model = TaskModel(encoder, heads, self.shares, config.size_weight)
         self.objective = Trace_ELBO()(self.model, TaskGuide(self.shares))
 
@@ -59,10 +59,12 @@ def _make_shares(config: Config, method: Method, data: MultiTaskData) -> Shares:
     num_tasks, num_features = len(data.task_names), config.num_features
     if method == "uls":
         return AllNeurons(num_tasks, num_features)
-    encoder = _make_encoder(config)
+    encoder = _make_encoder(config, data)
     return Partition(encoder, num_features, num_tasks, num_features, config.partition)
 
 
-def _make_encoder(config: Config) -> nn.Module:
-    family = ResNetEncoder if config.dataset == "celeba" else LeNetEncoder
-    return family(config.num_features)
+def _make_encoder(config: Config, data: MultiTaskData) -> nn.Module:
+    shape = tuple(data.train_images.shape[1:])
+    if config.network == "resnet":
+        return ResNetEncoder(config.num_features, channels=shape[0])
+    return LeNetEncoder(config.num_features, shape)

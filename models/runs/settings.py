@@ -160,7 +160,7 @@ class RunSettings(Settings):
     def to_json(self) -> str:
         """All settings that the results depend on."""
         settings = {name: x for name, x in self.flat().items() if name not in _ASIDE}
-        return json.dumps(settings, indent=2)
+        return json.dumps(settings, indent=2, default=str)
 
 
 # Where files are and how a run is done; the results are the same.

@@ -186,7 +186,7 @@ def test_images_are_normalised_as_mnist_is() -> None:
 def test_tasks_are_named() -> None:
     pairs = make_multi_digits(embedded(), 0.0, seed=0)
     assert pairs.task_names == ("left", "right")
-    assert pairs.num_classes == 10
+    assert pairs.num_classes == (10, 10)
     assert pairs.train_labels.dtype == pairs.test_labels.dtype == torch.int64
 
 
