@@ -13,7 +13,10 @@ LOWEST_TESTS := $(wildcard tests/distributions/test_contract*.py) tests/infer te
 	failures.py hardware.py own_files.py stages.py vc_estimator.py vc_own.py)
 SOURCES := $(TYPED) $(wildcard docs tutorials)
 
-.PHONY: demo table1 test test-lowest lint docs benchmark wheel clean
+.PHONY: help demo table1 test test-lowest lint docs benchmark wheel clean
+
+help:  ## Say what there is.
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(INSTALLED)  ## Train DRPM-VC and its baselines on the embedded digits.
 	$(VENV)/bin/python -m models.vc

@@ -7,4 +7,4 @@ from pyro_drpm.distributions import DRPM, MultivariateFisherHypergeometric, Plac
 
 __all__ = ["DRPM", "MultivariateFisherHypergeometric", "PlackettLuce"]
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"

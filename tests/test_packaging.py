@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import pyro_drpm
+
 ROOT = Path(__file__).parents[1]
 
 # Runs in a fresh interpreter, in which the distributions that pyro-drpm does not depend on,
@@ -126,3 +128,14 @@ def test_every_module_imports_without_the_extras(wheel: ZipFile, tmp_path: Path)
     )
     assert result.returncode == 0, result.stderr
     assert "pyro_drpm.metrics" in result.stdout.split()
+
+
+def test_version_changelog_and_citation_agree() -> None:
+    version = pyro_drpm.__version__
+    changelog, citation = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("CHANGELOG.md", "CITATION.cff")
+    )
+    assert f"\nversion: {version}\n" in citation
+    assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    # A release has a section; what is under development has none yet.
+    assert (f"\n## [{version}]" in changelog) != version.endswith(".dev0")

@@ -28,13 +28,13 @@ def load_items(
 ) -> Items:
     """Load items of one's own.
 
-    =====================  =======================================================================
-    File                   Items
-    =====================  =======================================================================
-    ``.npy``, ``.npz``     images ``(N, H, W)`` or ``(N, H, W, C)``, or features ``(N, D)``
-    ``.csv``, ``.parquet`` features: one row an item, one column of numbers a feature
-    folder                 images, those of its subfolders among them, all of the same size
-    =====================  =======================================================================
+    =======================  =====================================================================
+    File                     Items
+    =======================  =====================================================================
+    ``.npy``, ``.npz``       images ``(N, H, W)`` or ``(N, H, W, C)``, or features ``(N, D)``
+    ``.csv``, ``.parquet``   features: one row an item, one column of numbers a feature
+    folder                   images, those of its subfolders among them, all of the same size
+    =======================  =====================================================================
 
     Args:
         path: The file or the folder.

@@ -22,7 +22,7 @@ __all__ = ["PRESETS", "Config", "Dataset", "own_preset"]
 
 Dataset = Literal["scene", "mpi3d", "dsprites", "own"]
 
-_OWN_STEPS = 3000
+_OWN_STEPS = 6000
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ __all__ = [
     "checked_count",
     "checked_parameter",
     "checked_temperature",
+    "is_integer_sequence",
     "log_weights",
 ]
 
@@ -40,7 +41,7 @@ def checked_count(owner: str, count: int, name: str = "total_count") -> int:
 def checked_bound(
     owner: str,
     name: str,
-    bound: Tensor | None,
+    bound: Tensor | Sequence[int] | None,
     default: int,
     shape: Sequence[int],
     device: torch.device,
@@ -48,10 +49,12 @@ def checked_bound(
     """Bounds of counts as long integers of shape ``(*batch, K)``, or the default for all.
 
     Raises:
-        ValueError: If they are no integer tensor or do not broadcast with the shape.
+        ValueError: If they are no integers or do not broadcast with the shape.
     """
     if bound is None:
         return torch.full(tuple(shape)[-1:], default, device=device)
+    if is_integer_sequence(bound):
+        bound = torch.tensor(bound, device=device)
     if not isinstance(bound, Tensor) or bound.dtype not in _INTEGERS:
         received = getattr(bound, "dtype", repr(bound))
         raise ValueError(f"{owner}: expected {name} to be an integer tensor, but got {received}.")
@@ -65,6 +68,11 @@ def checked_bound(
             f"{tuple(bound.shape)}."
         )
     return bound.long().expand(*bound.shape[:-1], tuple(shape)[-1])
+
+
+def is_integer_sequence(value: object) -> TypeGuard[Sequence[int]]:
+    """Whether counts were written out by hand, as a list or tuple of integers."""
+    return isinstance(value, list | tuple) and all(type(entry) is int for entry in value)
 
 
 def log_weights(

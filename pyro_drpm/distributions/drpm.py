@@ -67,7 +67,8 @@ class DRPM(PartitionSummaries):
         log_subset_s: Their logarithms.
         sizes: Any law of the sizes, instead of the weights; that of the weights is
             :class:`MultivariateFisherHypergeometric`.
-        capacities: Integers, the most that each subset holds, broadcastable with ``(*batch, K)``.
+        capacities: Integers, the most that each subset holds, a list or broadcastable with
+            ``(*batch, K)``.
         temperature: Of the relaxation, positive; constant for differentiation.
         hard: Whether :meth:`rsample` and :attr:`noiseless` give 0 and 1 with a straight-through
             gradient, or the relaxed partition.
@@ -114,7 +115,7 @@ class DRPM(PartitionSummaries):
         subset_s: Tensor | None = None,
         log_subset_s: Tensor | None = None,
         sizes: SizeDistribution | None = None,
-        capacities: Tensor | None = None,
+        capacities: Tensor | Sequence[int] | None = None,
         temperature: Tensor | float = 0.5,
         hard: bool = True,
         gradient: Gradient = "flow",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_drpm.distributions.arguments import is_integer_sequence
 from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.ops.sizes.moments import SizeMarginals
 
@@ -25,7 +26,8 @@ class FixedSizes(SizeDistribution):
     it, in draws under every gradient and reparametrisation.
 
     Args:
-        sizes: Integers, or floats with integer values, shape ``(*batch, K)``.
+        sizes: Integers, or floats with integer values, shape ``(*batch, K)``; or a list of ``K``
+            integers.
         total_count: The number ``n`` that they add up to; looked up if it is not given, for which a
             GPU has to be waited for.
         validate_args: Whether to check values.
@@ -35,7 +37,7 @@ class FixedSizes(SizeDistribution):
             not all add up to the same number.
 
     Example:
-        >>> teams = FixedSizes(torch.tensor([2, 2, 2]))
+        >>> teams = FixedSizes([2, 2, 2])
         >>> teams.sample()
         tensor([2., 2., 2.])
         >>> teams.log_prob(torch.tensor([2.0, 2.0, 2.0]))
@@ -46,9 +48,15 @@ class FixedSizes(SizeDistribution):
     moves_by_one = True
 
     def __init__(
-        self, sizes: Tensor, total_count: int | None = None, *, validate_args: bool | None = None
+        self,
+        sizes: Tensor | Sequence[int],
+        total_count: int | None = None,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         owner = type(self).__name__
+        if is_integer_sequence(sizes):
+            sizes = torch.tensor(sizes)
         if not isinstance(sizes, Tensor) or sizes.dim() == 0 or sizes.shape[-1] == 0:
             received = tuple(sizes.shape) if isinstance(sizes, Tensor) else repr(sizes)
             raise ValueError(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -40,8 +42,8 @@ class MultivariateFisherHypergeometric(SizeDistribution):
         total_count: The number ``n`` of elements.
         omega: Importance weights, positive, shape ``(*batch, K)``.
         log_omega: Their logarithms, instead of ``omega``.
-        capacities: Integers ``m_k``, the most that each subset can hold, shape broadcastable with
-            ``(*batch, K)``; ``total_count`` by default.
+        capacities: Integers ``m_k``, the most that each subset can hold, a list of ``K`` or a
+            tensor of a shape broadcastable with ``(*batch, K)``; ``total_count`` by default.
         minimum: Integers, the least that each subset holds, likewise; 0 by default.
         validate_args: Whether to check values; must be false in :func:`torch.func.vmap`, where they
             cannot be looked at.
@@ -77,8 +79,8 @@ class MultivariateFisherHypergeometric(SizeDistribution):
         omega: Tensor | None = None,
         *,
         log_omega: Tensor | None = None,
-        capacities: Tensor | None = None,
-        minimum: Tensor | None = None,
+        capacities: Tensor | Sequence[int] | None = None,
+        minimum: Tensor | Sequence[int] | None = None,
         validate_args: bool | None = None,
     ) -> None:
         owner = type(self).__name__

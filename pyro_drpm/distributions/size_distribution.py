@@ -98,8 +98,8 @@ class SizeDistribution(StraightThroughDistribution):
         shape: Sequence[int],
         *,
         like: Tensor,
-        minimum: Tensor | None = None,
-        maximum: Tensor | None = None,
+        minimum: Tensor | Sequence[int] | None = None,
+        maximum: Tensor | Sequence[int] | None = None,
         validate_args: bool | None = None,
     ) -> None:
         owner = type(self).__name__

@@ -138,3 +138,16 @@ def test_flow_is_half_of_the_difference_between_moves_up_and_down() -> None:
     expected = torch.stack([of_boundaries[0] + of_boundaries[1], of_boundaries[1], torch.zeros(())])
     assert flow == 0
     torch.testing.assert_close(grad, expected.double())
+
+
+def test_counts_may_be_written_out() -> None:
+    assert FixedSizes([2, 1, 3]).sample().tolist() == [2, 1, 3]
+    omega, most, least = torch.ones(3), [2, 2, 4], [0, 1, 1]
+    law = MultivariateFisherHypergeometric(6, omega, capacities=most, minimum=least)
+    assert law.capacities.tolist() == most
+    tensors = MultivariateFisherHypergeometric(
+        6, omega, capacities=torch.tensor(most), minimum=torch.tensor(least)
+    )
+    every = tensors.enumerate_support()
+    assert torch.equal(law.log_prob(every), tensors.log_prob(every))
+    assert DRPM(torch.ones(2), torch.ones(4), capacities=[2, 2]).sample().sum(-1).tolist() == [2, 2]
