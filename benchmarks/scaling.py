@@ -30,6 +30,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from models.runs.palette import style
 from pyro_drpm import DRPM
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.relaxation.neuralsort import neural_sort
@@ -283,13 +284,14 @@ def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
 
 
 def _draw_panel(axes: Axes, results: Sequence[tuple[Case, Cost]], column: str) -> None:
-    for operation, group in itertools.groupby(results, key=lambda result: result[0].operation):
+    operations = itertools.groupby(results, key=lambda result: result[0].operation)
+    for number, (operation, group) in enumerate(operations):
         costs = list(group)
         growth = slope(costs, column)
         label = operation + ("" if math.isnan(growth) else f": $n^{{{growth:.2f}}}$")
         # Memory that did not grow has no place on a logarithmic axis.
         points = [(case.n, getattr(cost, column) or nan) for case, cost in costs]
-        axes.loglog(*zip(*points, strict=True), marker="o", label=label)
+        axes.loglog(*zip(*points, strict=True), **style(number), label=label)
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 
 

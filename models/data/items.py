@@ -27,7 +27,7 @@ class Items:
     Attributes:
         values: Images, shape ``(N, C, H, W)``, or features, shape ``(N, D)``; numbers, all finite.
         ids: Name of every item.
-        columns: Names of the features; none for images.
+        columns: Names of the features of a table.
         labels: Classes counted from 0, int64, shape ``(N,)``, if they are known.
         classes: Their names.
     """

@@ -157,11 +157,10 @@ def _read_arrays_of_items(
     name = array or candidates[0]
     values = as_items(arrays[name], f"array {name!r} of {path}")
     names = _names(path, len(values), ids, arrays.get(ids or ""))
-    columns = tuple(f"column {d}" for d in range(values.shape[1])) if values.ndim == 2 else ()
     if labels is None:
-        return Items(values, names, columns)
+        return Items(values, names)
     _check_length(path, f"labels {labels!r}", arrays[labels], len(values))
-    return Items(values, names, columns, *_encode(path, labels, pd.Series(arrays[labels])))
+    return Items(values, names, (), *_encode(path, labels, pd.Series(arrays[labels])))
 
 
 def _check_length(path: Path, what: str, array: NDArray[Any], number: int) -> None:

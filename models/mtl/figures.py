@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models.mtl.experiment import Result
+from models.runs.palette import COLORS
 
 __all__ = ["save_noise_figure", "save_task_figure"]
 
 _TITLES = {"uls": "ULS", "drpm": "DRPM-MTL"}
-_COLORS = {"uls": "#E69F00", "drpm": "#0072B2"}  # of Okabe and Ito
+_COLORS = {"uls": COLORS[1], "drpm": COLORS[0]}
 
 
 def save_noise_figure(path: Path, results: Sequence[Result]) -> None:

@@ -161,7 +161,7 @@ class DRPMVC(ClusterMixin, BaseEstimator):
             data: The items.
             scaler: Their scale.
             fitted: The outcome.
-            columns: Names of the features; none for images.
+            columns: Names of the features of a table; none for arrays and images.
         """
         law = config.partition
         model = cls(
@@ -175,7 +175,7 @@ class DRPMVC(ClusterMixin, BaseEstimator):
             random_state=config.seed,
         )
         model._take(config, data, scaler, fitted)
-        model.n_features_in_ = data.item_shape[-2] if data.has_images else len(columns)
+        model.n_features_in_ = data.item_shape[-2 if data.has_images else 0]
         if columns:
             model.feature_names_in_ = np.array(columns, dtype=object)
         return model

@@ -14,13 +14,11 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from models.runs.palette import style
 from models.vc.figures import draw_rows
 
 __all__ = ["save_members", "save_profiles", "save_projection"]
 
-# Told apart by the colour-blind (Okabe and Ito), and by their markers in print.
-_COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
-_MARKERS = "os^vDP*X<>"
 _MOST_COLUMNS = 40
 _IMAGES_OF_A_ROW = 20
 
@@ -46,8 +44,7 @@ def save_projection(path: Path, means: Tensor, clusters: Tensor, num_clusters: i
             own[:, 0],
             own[:, 1],
             s=14,
-            color=_COLORS[k % len(_COLORS)],
-            marker=_MARKERS[k % len(_MARKERS)],
+            **style(k),
             alpha=0.7,
             linewidths=0,
             label=f"{k} ({len(own)})",
@@ -68,7 +65,7 @@ def save_profiles(
 
     Args:
         path: Where to save the figure.
-        columns: Names of the features.
+        columns: Names of the features; if they have none, they are numbered from 0.
         features: Standardised, shape ``(n, D)``.
         clusters: Shape ``(n,)``.
         num_clusters: Number ``K`` of clusters.
@@ -82,7 +79,8 @@ def save_profiles(
     figure = Figure(figsize=(3 + 0.35 * len(shown), 2.5 + 0.3 * num_clusters), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(means[:, shown].numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
-    axes.set_xticks(range(len(shown)), [columns[d] for d in shown], rotation=90)
+    names = [columns[d] if columns else f"column {d}" for d in shown.tolist()]
+    axes.set_xticks(range(len(shown)), names, rotation=90)
     axes.set_yticks(range(num_clusters), [f"{k} ({n:.0f})" for k, n in enumerate(sizes.tolist())])
     axes.set(title="Means of the clusters", ylabel="cluster (items)")
     figure.colorbar(image, label="standard deviations from the mean")

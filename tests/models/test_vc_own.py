@@ -100,6 +100,15 @@ def test_coloured_images_without_labels(tmp_path: Path, capsys: pytest.CaptureFi
     assert clusters_of(out).cluster.between(0, 3).all()
 
 
+def test_features_of_an_array(tmp_path: Path) -> None:
+    path, out = tmp_path / "features.npy", tmp_path / "out"
+    np.save(path, load_iris().data)
+    run("--data", path, "--out", out, "--num-clusters", 3)
+    assert (out / "profiles.png").stat().st_size > 1000
+    model = DRPMVC.load(out / "model.pt")
+    assert model.n_features_in_ == 4 and model.predict(load_iris().data[:7]).shape == (7,)
+
+
 def test_other_methods_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = save_table(iris_table(), tmp_path / "iris.csv"), tmp_path / "out"
     methods = ("--methods", "gmm", "latent-gmm", "vade", "categorical", "drpm")
