@@ -34,6 +34,8 @@ __all__ = [
     "plot_sizes",
 ]
 
+_MARKERS = "o^sDvP*X<>"  # as many as there are colours, for eyes that confuse these
+
 
 def plot_similarity(draws: Partitions, estimate: Partitions, ax: Axes | None = None) -> Axes:
     """Draw the similarity matrix, items in the order of an estimate, whose subsets are framed.
@@ -93,7 +95,7 @@ def plot_sizes(
 
 
 def plot_points(points: Tensor | ArrayLike, labels: Partitions, ax: Axes | None = None) -> Axes:
-    """Draw points of the plane in the colours of their subsets.
+    """Draw points of the plane in the colours and shapes of their subsets.
 
     Args:
         points: Shape ``(n, 2)``.
@@ -110,7 +112,8 @@ def plot_points(points: Tensor | ArrayLike, labels: Partitions, ax: Axes | None 
     ax = _axes(ax)
     for name in names.unique().tolist():
         x, y = places[names == name].numpy().T
-        ax.scatter(x, y, s=20, color=f"C{name % 10}", label=str(name))
+        marker = _MARKERS[name % len(_MARKERS)]
+        ax.scatter(x, y, s=20, color=f"C{name % 10}", marker=marker, label=str(name))
     ax.legend(title="subset")
     return ax
 
