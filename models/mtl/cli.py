@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
@@ -51,7 +52,8 @@ def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
         return PRESETS
     data = load_own_tasks(Path(given.data), Path(given.labels), array=given.array, ids=given.ids)
     images = data.train_images
-    return {"own": own_preset(tuple(images.shape[1:]), len(images))}
+    preset = own_preset(tuple(images.shape[1:]), len(images))
+    return {"own": replace(preset, out=preset.out / Path(given.data).stem)}
 
 
 @rank_zero_only

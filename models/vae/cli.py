@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
         return PRESETS
     pairs = load_pairs(tuple(given.data), array=given.array, factors=given.factors)
     train, test = pairs.split()
-    return {"own": own_preset(pairs.image_shape, len(train), len(test))}
+    preset = own_preset(pairs.image_shape, len(train), len(test))
+    return {"own": dataclasses.replace(preset, out=preset.out / given.data[0].stem)}
 
 
 def check_data(config: Config) -> None:

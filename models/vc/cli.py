@@ -70,7 +70,8 @@ def run_own(config: Config, items: Items) -> None:
     _print(describe(config, items))
     with one_line_errors(StageError):
         fitted = own.run(config, jobs, data)
-    DRPMVC.of_run(config, data, scaler, fitted, items.columns).save(config.out / MODEL)
+    model = DRPMVC.of_run(config, data, scaler, fitted, items.columns)
+    rank_zero_only(model.save)(config.out / MODEL)
     report(config, items, data, fitted)
 
 
@@ -94,7 +95,8 @@ def _own_presets(args: Sequence[str] | None) -> tuple[Items | None, dict[str, Co
     shape, number = items.values.shape[1:], len(items.values)
     is_pixels = fit_scaler(items.values).is_pixels
     preset = own_preset(shape, number, max(num_clusters, 1), is_pixels=is_pixels)
-    return items, {"own": replace(preset, own=OwnDataSettings(**names))}
+    out = preset.out / Path(given["data"]).stem
+    return items, {"own": replace(preset, out=out, own=OwnDataSettings(**names))}
 
 
 @rank_zero_only

@@ -10,6 +10,9 @@
       contrastive/seed-0/  pretrain.ckpt  vade.ckpt  ...  drpm.ckpt  curves.csv
                            curves.png  partition.png  samples.png  logs/ (TensorBoard)
       neighbors/seed-0/    pretrain.ckpt  pretrain-clusters.ckpt  and the like
+    runs/vc/own/flowers/
+      config.json  clusters.csv  model.pt  projection.png  profiles.png
+      components/seed-0/   drpm.ckpt  curves.csv  curves.png  logs/
 """
 
 from __future__ import annotations

@@ -100,6 +100,15 @@ def test_coloured_images_without_labels(tmp_path: Path, capsys: pytest.CaptureFi
     assert clusters_of(out).cluster.between(0, 3).all()
 
 
+def test_the_directory_is_named_after_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_table(iris_table(), tmp_path / "iris.csv")
+    run("--data", "iris.csv", "--labels", "species")
+    assert (tmp_path / "runs/vc/own/iris/clusters.csv").exists()
+
+
 def test_features_of_an_array(tmp_path: Path) -> None:
     path, out = tmp_path / "features.npy", tmp_path / "out"
     np.save(path, load_iris().data)
