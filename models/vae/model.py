@@ -38,7 +38,7 @@ class PairModel(PyroModule):
 
     Args:
         decoder: Network from latent variables to logits of the pixels.
-        sharing: The law of the indicators ``c`` of shared dims; for DRPM-VAE those of subset 2 of
+        sharing: The law of the indicators ``c`` of shared dims; for DRPM-VAE those of subset 1 of
             a random partition.
         beta: Weight of the divergence of the latent variables.
         shared_latents: Whether both views see one variable in a shared dim, as above, or two of

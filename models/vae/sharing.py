@@ -123,7 +123,7 @@ class PartitionSharing(Sharing):
         Y &\sim \mathrm{DRPM}(\omega, s), \qquad
         p(Y) = \mathrm{DRPM}(Y; \omega_0, s_0)
 
-    Subset 1 takes the dims that come first, those of high divergence, and is the independent one.
+    Subset 0 takes the dims that come first, those of high divergence, and is the independent one.
 
     The paper has ``u = 1`` and no ``s_0``, and says nothing about the prior. Learned scores
     ``s_0`` say which dims tend to be shared in all pairs, before the views of one are seen: then a

@@ -36,8 +36,8 @@ class DRPM(PartitionSummaries):
     element ``i`` lies in subset ``k``; rows may be empty. The sizes of the subsets follow
     :class:`MultivariateFisherHypergeometric` with weights :math:`\omega`, or any other
     :class:`SizeDistribution`, an ordering of the elements follows :class:`PlackettLuce` with scores
-    :math:`s`, and the subsets take the elements in order: the first :math:`n_1` form subset 1, the
-    next :math:`n_2` subset 2, and so on. So subset 1 tends to hold the highest scores.
+    :math:`s`, and the subsets take the elements in order: the first :math:`n_1` form subset 0, the
+    next :math:`n_2` subset 1, and so on. So subset 0 tends to hold the highest scores.
 
     The log-mass is exact, not a bound:
 
