@@ -34,8 +34,8 @@ class DRPMVCModel(ClusterModel):
     r"""Generative story of a batch of ``n`` images.
 
     .. math::
-        n_1, \dots, n_K &\sim p(n_1, \dots, n_K) \\
-        Y | n_1, \dots, n_K &\sim \text{any of these sizes} \\
+        n_0, \dots, n_{K-1} &\sim p(n_0, \dots, n_{K-1}) \\
+        Y | n_0, \dots, n_{K-1} &\sim \text{any of these sizes} \\
         z_i | Y &\sim N(\mu_{y_i}, \Sigma_{y_i}) \\
         x_i | z_i &\sim \mathrm{decoder}(z_i)
 

@@ -74,11 +74,11 @@ class KnownSizes(SizePrior):
 
     A batch of :math:`n < N` images has them by chance:
 
-    .. math:: p(n_1, \dots, n_K) \propto \prod_k \binom{N_k}{n_k}
+    .. math:: p(n_0, \dots, n_{K-1}) \propto \prod_k \binom{N_k}{n_k}
 
     With a spread :math:`\epsilon` sizes are near their shares of the batch, whatever it is:
 
-    .. math:: p(n_1, \dots, n_K) \propto
+    .. math:: p(n_0, \dots, n_{K-1}) \propto
         \prod_k \exp(-(n_k - n N_k / N)^2 / (2 (\epsilon n N_k / N)^2))
 
     Args:
@@ -123,7 +123,7 @@ class BoundedSizes(SizePrior):
     A batch of :math:`n < N` images has as many of a cluster as chance draws from one whose size is
     anything between the bounds, each cluster on its own but for the sum:
 
-    .. math:: p(n_1, \dots, n_K) \propto
+    .. math:: p(n_0, \dots, n_{K-1}) \propto
         \prod_k \sum_{m = a}^{b} \binom{m}{n_k} \binom{N - m}{n - n_k}
 
     Args:

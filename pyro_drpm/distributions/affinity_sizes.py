@@ -20,7 +20,7 @@ def sizes_given_affinities(law: SizeDistribution, log_w: Tensor) -> SizeDistribu
     r"""A law of the sizes after seeing how well each element fits each subset, approximately.
 
     .. math::
-        p(n_1, \dots, n_K | w) \propto
+        p(n_0, \dots, n_{K-1} | w) \propto
         \prod_k f_k(n_k) \, n_k! \, \exp\Big( -\frac{(n_k - m_k)^2}{2 v_k} \Big)
 
     with the factors :math:`f_k` of the law. Before, all partitions of the same sizes are equally

@@ -34,7 +34,7 @@ class Assignment(ABC):
 
     @abstractmethod
     def log_mass(self, Y: Tensor, hard: bool) -> Tensor:
-        """``log p(Y | n_1, ..., n_K)``, float64, shape ``(*sample, *batch)``.
+        """``log p(Y | n_0, ..., n_{K-1})``, float64, shape ``(*sample, *batch)``.
 
         Args:
             Y: Partition matrix, shape ``(*sample, *batch, K, n)``, entries in [0, 1].

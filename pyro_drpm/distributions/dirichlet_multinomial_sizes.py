@@ -24,7 +24,7 @@ class DirichletMultinomialSizes(SizeDistribution):
     r"""Dirichlet-multinomial law of the subset sizes.
 
     .. math::
-        p(n_1, \dots, n_K) \propto
+        p(n_0, \dots, n_{K-1}) \propto
         \prod_k \frac{\Gamma(n_k + \alpha_k)}{\Gamma(\alpha_k) \, n_k!}
 
     The sum of the concentrations says how much sizes spread: small ones put nearly all elements

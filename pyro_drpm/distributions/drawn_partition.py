@@ -73,7 +73,7 @@ class DrawnPartition(RelaxedPartition):
         return Draw(self._value(ranks), ranks)
 
     def assignment_changes(self, ranks: Ranks) -> Changes:
-        """By how much ``log p(Y | n_1, ..., n_K)`` differs between a draw and its neighbors.
+        """By how much ``log p(Y | n_0, ..., n_{K-1})`` differs between a draw and its neighbors.
 
         Args:
             ranks: Those of a draw, which may be of another distribution.

@@ -36,13 +36,13 @@ class DRPM(PartitionSummaries):
     element ``i`` lies in subset ``k``; rows may be empty. The sizes of the subsets follow
     :class:`MultivariateFisherHypergeometric` with weights :math:`\omega`, or any other
     :class:`SizeDistribution`, an ordering of the elements follows :class:`PlackettLuce` with scores
-    :math:`s`, and the subsets take the elements in order: the first :math:`n_1` form subset 0, the
-    next :math:`n_2` subset 1, and so on. So subset 0 tends to hold the highest scores.
+    :math:`s`, and the subsets take the elements in order: the first :math:`n_0` form subset 0, the
+    next :math:`n_1` subset 1, and so on. So subset 0 tends to hold the highest scores.
 
     The log-mass is exact, not a bound:
 
     .. math::
-        \log p(Y) = \log p(n_1, \dots, n_K) + \sum_k \log I_k, \qquad
+        \log p(Y) = \log p(n_0, \dots, n_{K-1}) + \sum_k \log I_k, \qquad
         I_k = \int_0^\infty R_k e^{-R_k t} \prod_{i : y_{ki} = 1} (1 - e^{-s_i t}) \, dt,
 
     with :math:`R_k` the sum of the scores of all later subsets, see
@@ -288,7 +288,7 @@ class DRPM(PartitionSummaries):
         return self._full(sizes + assignment)
 
     def log_prob_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """``log p(n_1, ..., n_K)`` and ``log p(Y | n_1, ..., n_K)``, ``(*sample, *batch)`` each."""
+        """Log-masses of the sizes, and of ``Y`` given the sizes, shape ``(*sample, *batch)`` each."""
         sizes, assignment = self._log_mass_parts(value)
         return self._full(sizes), self._full(assignment)
 

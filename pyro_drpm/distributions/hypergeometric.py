@@ -28,7 +28,7 @@ class MultivariateFisherHypergeometric(SizeDistribution):
     A sample is a vector of ``K`` counts that add up to :math:`n`, ``total_count``:
 
     .. math::
-        \log p(n_1, \dots, n_K) = \sum_k \Big[ \log \binom{m_k}{n_k} + n_k \log \omega_k \Big]
+        \log p(n_0, \dots, n_{K-1}) = \sum_k \Big[ \log \binom{m_k}{n_k} + n_k \log \omega_k \Big]
         - \log P_0, \qquad 0 \le n_k \le m_k .
 
     The normaliser :math:`P_0` and the conditionals that samples are drawn from are exact, see

@@ -21,7 +21,7 @@ __all__ = ["MultinomialSizes"]
 class MultinomialSizes(SizeDistribution):
     r"""Multinomial law of the subset sizes.
 
-    .. math:: p(n_1, \dots, n_K) \propto \prod_k \frac{\omega_k^{n_k}}{n_k!}
+    .. math:: p(n_0, \dots, n_{K-1}) \propto \prod_k \frac{\omega_k^{n_k}}{n_k!}
 
     In a :class:`~pyro_drpm.DRPM` with equal scores each element is in subset ``k`` with probability
     :math:`\omega_k / \sum_l \omega_l`, independently of the others; with equal weights, too, all

@@ -17,7 +17,7 @@ __all__ = ["PotentialSizes"]
 class PotentialSizes(SizeDistribution):
     r"""Law of the subset sizes with a potential for every subset and count.
 
-    .. math:: p(n_1, \dots, n_K) \propto \prod_k e^{\phi_k(n_k)}
+    .. math:: p(n_0, \dots, n_{K-1}) \propto \prod_k e^{\phi_k(n_k)}
 
     Between integers potentials are interpolated.
 

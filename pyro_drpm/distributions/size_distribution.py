@@ -41,7 +41,7 @@ class SizeDistribution(StraightThroughDistribution):
     A sample is a vector of ``K`` counts that add up to :math:`n`, ``total_count``, each between
     ``minimum`` and ``maximum``, with the mass
 
-    .. math:: p(n_1, \dots, n_K) = \frac{1}{P_0} \prod_k f_k(n_k) .
+    .. math:: p(n_0, \dots, n_{K-1}) = \frac{1}{P_0} \prod_k f_k(n_k) .
 
     A law of one's own has to supply :meth:`log_factors`, the logarithms of :math:`f_k`, continued
     to real counts, and nothing else: masses, draws, gradients, moments, most probable counts and

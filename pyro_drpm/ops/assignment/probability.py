@@ -11,8 +11,8 @@ probability
     I_k = \int_0^\infty R_k e^{-R_k t} \prod_i (1 - e^{-s_i t})^{y_{ki}} \, dt, \qquad
     R_k = \sum_i s_i \sum_{l > k} y_{li},
 
-and by Luce's choice axiom :math:`p(Y \mid n_1, \dots, n_K) = \prod_k I_k`. The integrals are sums
-over the nodes of :mod:`pyro_drpm.ops.assignment.quadrature`.
+and by Luce's choice axiom :math:`p(Y \mid n_0, \dots, n_{K-1}) = \prod_k I_k`. The integrals are
+sums over the nodes of :mod:`pyro_drpm.ops.assignment.quadrature`.
 
 The formula continues the probability to matrices :math:`Y` with entries in :math:`[0, 1]`.
 """

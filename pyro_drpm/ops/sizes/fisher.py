@@ -3,7 +3,7 @@
 
 r"""Exact tables of Fisher's multivariate noncentral hypergeometric distribution.
 
-The mass of counts :math:`n_1, \dots, n_K` with total :math:`n` is
+The mass of counts :math:`n_0, \dots, n_{K-1}` with total :math:`n` is
 :math:`\prod_k \binom{m_k}{n_k} \omega_k^{n_k} / P_0`. Multiplying every weight by the same
 :math:`e^\theta` leaves it alone, because the total is fixed. With :math:`\theta` such that the
 means of the independent binomials behind the weights,
