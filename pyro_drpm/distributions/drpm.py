@@ -288,7 +288,7 @@ class DRPM(PartitionSummaries):
         return self._full(sizes + assignment)
 
     def log_prob_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-masses of the sizes, and of ``Y`` given the sizes, shape ``(*sample, *batch)`` each."""
+        """Log-masses of the sizes, and of ``Y`` given the sizes, ``(*sample, *batch)`` each."""
         sizes, assignment = self._log_mass_parts(value)
         return self._full(sizes), self._full(assignment)
 
