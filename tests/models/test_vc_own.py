@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,15 +127,30 @@ def test_other_methods_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert {"gmm", "latent-gmm", "vade", "categorical", "drpm"} <= set(rows)
 
 
-def test_a_run_is_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hidden", [(), (8,)])
+def test_a_run_is_resumed(tmp_path: Path, hidden: tuple[int, ...]) -> None:
     path = save_table(iris_table(), tmp_path / "iris.csv")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    common = ("--data", path, "--labels", "species", "--checkpoint-every", 1)
+    pretraining = "reconstruction" if hidden else "components"
+    options = ("--hidden", *hidden, "--pretrainings", pretraining, "--reconstruction-epochs", 2)
+    common = ("--data", path, "--labels", "species", "--checkpoint-every", 1, *options)
     run(*common, "--out", whole)
     run(*common, "--out", parts)
-    (parts / "components/seed-0/drpm.ckpt").unlink()
+    (parts / pretraining / "seed-0/drpm.ckpt").unlink()
     run(*common, "--out", parts, "--resume")
     assert (whole / "clusters.csv").read_text() == (parts / "clusters.csv").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*os.fork")
+def test_several_trainings_at_once(tmp_path: Path) -> None:
+    path = save_table(iris_table(), tmp_path / "iris.csv")
+    common = ("--data", path, "--labels", "species", "--seeds", 2)
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        run(*common, "--out", tmp_path / "two", "--jobs", 2)
+    run(*common, "--out", tmp_path / "one")
+    tables = (clusters_of(tmp_path / name) for name in ("one", "two"))
+    first, second = (table.filter(like="probability").to_numpy() for table in tables)
+    np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 def labelled(folder: Path) -> Path:
