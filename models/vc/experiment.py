@@ -153,7 +153,6 @@ def pretrain(config: Config, job: Job, data: ClusterData) -> tuple[Autoencoder, 
         with _clustering_errors(config, stage):
             fit = make_fit(task)
         curves[stage] = _run_stage(config, job, stage, fit)
-    pyro.set_rng_seed(derive_seed(job.seed, "scales"))
     network.reset_scales(data.train, LOG_SCALE_AFTER_PRETRAINING)
     return network, curves
 
