@@ -33,6 +33,7 @@ from pyro_drpm.metrics import adjusted_rand_index
 
 SEEDS = 5
 FILE = Path("results/vc/own_data.csv")
+HEADER = ("dataset", "method", "seed", "ari", "seconds")
 
 
 class Dataset(NamedTuple):
@@ -47,9 +48,9 @@ class Dataset(NamedTuple):
         return tuple(np.bincount(self.classes).tolist())
 
     @property
-    def scaled(self) -> NDArray[np.float32]:
+    def scaled(self) -> NDArray[np.float64]:
         items = as_items(self.values)
-        return fit_scaler(items, self.scaling)(items).flatten(1).numpy()
+        return fit_scaler(items, self.scaling)(items).flatten(1).double().numpy()
 
 
 def datasets() -> dict[str, Dataset]:
@@ -100,7 +101,6 @@ def main(arguments: Sequence[str]) -> None:
         rows.append(
             (name, method, seed, adjusted_rand_index(every[name].classes, clusters), seconds)
         )
-    write_csv(FILE, ("dataset", "method", "seed", "ari", "seconds"), rows)
     for name in names:
         cells = []
         for method in METHODS:
