@@ -98,9 +98,9 @@ def main(arguments: Sequence[str]) -> None:
         begin = time.perf_counter()
         clusters = METHODS[method](every[name], seed)
         seconds = time.perf_counter() - begin
-        rows.append(
-            (name, method, seed, adjusted_rand_index(every[name].classes, clusters), seconds)
-        )
+        index = adjusted_rand_index(every[name].classes, clusters)
+        rows.append((name, method, seed, index, seconds))
+        write_csv(FILE, HEADER, rows)  # all that there is so far
     for name in names:
         cells = []
         for method in METHODS:
