@@ -11,8 +11,9 @@ from models.data.multi_digits import make_multi_digits
 from models.data.multi_task import MultiTaskData
 from models.data.multi_task_datasets import MultiTaskDatasetName, load_multi_task
 from models.data.own_files import load_items
+from models.data.own_pairs import load_pairs
 from models.data.own_tasks import load_own_tasks
-from models.data.pairs import FactorPairs, OwnPairs, PairSource, load_pairs
+from models.data.pairs import FactorPairs, OwnPairs, PairSource
 
 __all__ = [
     "DatasetName",

@@ -5,19 +5,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Items", "Scaler", "Scaling", "as_items", "encode_labels", "fit_scaler"]
+__all__ = [
+    "CHANNELS",
+    "TEST_EVERY",
+    "Items",
+    "Scaler",
+    "Scaling",
+    "are_pixels",
+    "as_items",
+    "as_pixels",
+    "encode_labels",
+    "fit_scaler",
+    "held_out",
+]
 
 Scaling = Literal["columns", "common"]
 
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)  # of images
+TEST_EVERY = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +74,7 @@ def as_items(values: NDArray[Any], what: str = "the data") -> NDArray[Any]:
     """
     if values.dtype.kind not in "buif":
         raise ValueError(f"{what} must hold numbers, but has the type {values.dtype}")
-    is_color = values.ndim == 4 and values.shape[-1] in _CHANNELS
+    is_color = values.ndim == 4 and values.shape[-1] in CHANNELS
     if (values.ndim not in {2, 3} and not is_color) or 0 in values.shape:
         raise ValueError(
             f"{what} must have the shape (N, H, W) or (N, H, W, C) of images, with 1, 3 or 4 "
@@ -76,21 +91,35 @@ def as_items(values: NDArray[Any], what: str = "the data") -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(values, -1, 1)) if is_color else values
 
 
-def encode_labels(labels: NDArray[Any]) -> tuple[Tensor, tuple[str, ...]]:
+def encode_labels(
+    labels: NDArray[Any] | pd.Series[Any], what: str, ids: Sequence[str]
+) -> tuple[Tensor, tuple[str, ...]]:
     """Number the classes in the order of their names.
 
     Args:
-        labels: Shape ``(N,)``, of any type that can be sorted.
+        labels: Shape ``(N,)``, numbers or text.
+        what: What they are called in an error.
+        ids: Names of the items.
 
     Returns:
         Classes counted from 0, int64, shape ``(N,)``, and their names.
 
+    Raises:
+        ValueError: If one is missing.
+
     Example:
-        >>> encode_labels(np.array(["b", "a", "b"]))
+        >>> encode_labels(np.array(["b", "a", "b"]), "labels", ids=["0", "1", "2"])
         (tensor([1, 0, 1]), ('a', 'b'))
     """
-    classes, codes = np.unique(labels, return_inverse=True)
-    return torch.as_tensor(codes.reshape(-1), dtype=torch.int64), tuple(map(str, classes))
+    codes, classes = pd.factorize(labels, sort=True)
+    if (codes < 0).any():
+        raise ValueError(f"{what} have no value for item {ids[int((codes < 0).argmax())]!r}")
+    return torch.as_tensor(codes, dtype=torch.int64), tuple(map(str, classes))
+
+
+def held_out(number: int) -> Tensor:
+    """Mark every fifth item, to look at what came of training on the others; bool ``(number,)``."""
+    return torch.arange(number) % TEST_EVERY == TEST_EVERY - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +143,22 @@ class Scaler:
         return scaled.float()
 
 
+def are_pixels(values: NDArray[Any]) -> bool:
+    """Whether values are those of images, none of them negative."""
+    return values.ndim == 4 and bool(values.min() >= 0)
+
+
+def as_pixels(values: NDArray[Any]) -> Tensor:
+    """Scale images to grey values or colours from 0 to 1, float32, as :func:`fit_scaler` does.
+
+    Raises:
+        ValueError: If one is negative.
+    """
+    if not are_pixels(values):
+        raise ValueError(f"pixels must not be negative, but one is {values.min()}")
+    return fit_scaler(values)(values)
+
+
 def fit_scaler(values: NDArray[Any], scaling: Scaling = "columns") -> Scaler:
     """Find the scale of items.
 
@@ -132,7 +177,7 @@ def fit_scaler(values: NDArray[Any], scaling: Scaling = "columns") -> Scaler:
                 [2., 1.]])
     """
     zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    if values.ndim == 4 and values.min() >= 0:
+    if are_pixels(values):
         largest = 255.0 if values.dtype == np.uint8 else max(float(values.max()), 1.0)
         return Scaler(zero, one * largest, is_pixels=True)
     numbers = torch.tensor(values, dtype=torch.float64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from PIL import Image, UnidentifiedImageError
 
 from models.data.items import Items, as_items, encode_labels
 
-__all__ = ["load_items", "read_arrays", "read_images", "read_table"]
+__all__ = ["choose_array", "load_items", "read_arrays", "read_images", "read_table"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}  # of at most eight bits a channel
 
 
 def load_items(
@@ -117,11 +118,17 @@ def read_images(folder: Path) -> tuple[NDArray[np.uint8], list[Path]]:
 
 def _open_image(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
+        with Image.open(path) as opened:
+            opened.load()
+            image = opened.copy()
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path} is no image or damaged: {error}") from error
+    if image.mode not in _MODES:  # which Pillow would cut off at 255
+        raise ValueError(
+            f"{path} must have at most eight bits a colour, but has the mode {image.mode}: give "
+            "an array (.npy) of such images"
+        )
+    return image
 
 
 def _size(image: Image.Image) -> str:
@@ -138,36 +145,59 @@ def _read_folder(folder: Path, labels: str | None) -> Items:
             f"labels of a folder are the names of the subfolders that its images are in: give "
             f"'folder', not {labels!r}, and put every image of {folder} into one"
         )
-    return Items(images, ids, (), *encode_labels(np.array([path.parts[0] for path in paths])))
+    folders = np.array([path.parts[0] for path in paths])
+    return Items(images, ids, (), *encode_labels(folders, "subfolders", ids))
 
 
 def _read_arrays_of_items(
     path: Path, array: str | None, labels: str | None, ids: str | None
 ) -> Items:
     arrays = read_arrays(path)
-    for name in (array, labels, ids):
-        if name is not None and name not in arrays:
-            raise ValueError(f"{path} has no array {name!r}, but {', '.join(arrays) or 'none'}")
-    candidates = [name for name in arrays if name not in {labels, ids}]
-    if array is None and len(candidates) != 1:
-        raise ValueError(
-            f"{path} must hold one array beside labels and ids, but holds "
-            f"{', '.join(candidates) or 'none'}: name it with --array"
-        )
-    name = array or candidates[0]
+    name = choose_array(path, arrays, array, labels, ids)
     values = as_items(arrays[name], f"array {name!r} of {path}")
     names = _names(path, len(values), ids, arrays.get(ids or ""))
     if labels is None:
         return Items(values, names)
-    _check_length(path, f"labels {labels!r}", arrays[labels], len(values))
-    return Items(values, names, (), *_encode(path, labels, pd.Series(arrays[labels])))
+    _check_length(_labels(path, labels), arrays[labels], len(values))
+    return Items(values, names, (), *encode_labels(arrays[labels], _labels(path, labels), names))
 
 
-def _check_length(path: Path, what: str, array: NDArray[Any], number: int) -> None:
+def choose_array(
+    path: Path, arrays: Mapping[str, NDArray[Any]], array: str | None, *others: str | None
+) -> str:
+    """Give the name of the array that holds the items.
+
+    Args:
+        path: The file.
+        arrays: Its arrays.
+        array: The name, if it was given.
+        others: Names of arrays that hold something else; none where there is none.
+
+    Raises:
+        ValueError: If an array of one of the names is missing, or the name was not given and there
+            is not one array alone beside the others.
+    """
+    for name in (array, *others):
+        if name is not None and name not in arrays:
+            raise ValueError(f"{path} has no array {name!r}, but {', '.join(arrays) or 'none'}")
+    candidates = [name for name in arrays if name not in others]
+    if array is None and len(candidates) != 1:
+        raise ValueError(
+            f"{path} must hold one array of items, but holds {', '.join(candidates) or 'none'}: "
+            "name it with --array"
+        )
+    return array or candidates[0]
+
+
+def _labels(path: Path, column: str) -> str:
+    return f"labels {column!r} of {path}"
+
+
+def _check_length(what: str, array: NDArray[Any], number: int) -> None:
     if array.shape != (number,):
         raise ValueError(
-            f"{what} of {path} must have one entry for each of the {number} items, but have the "
-            f"shape {array.shape}"
+            f"{what} must have one entry for each of the {number} items, but have the shape "
+            f"{array.shape}"
         )
 
 
@@ -176,7 +206,7 @@ def _names(
 ) -> tuple[str, ...]:
     if names is None:
         return tuple(map(str, range(number)))
-    _check_length(path, f"ids {column!r}", names, number)
+    _check_length(f"ids {column!r} of {path}", names, number)
     return tuple(map(str, names))
 
 
@@ -197,7 +227,9 @@ def _read_table(path: Path, array: str | None, labels: str | None, ids: str | No
     values = table[list(features)].to_numpy(dtype=np.float64)
     if labels is None:
         return Items(values, names, features)
-    return Items(values, names, features, *_encode(path, labels, table[labels]))
+    return Items(
+        values, names, features, *encode_labels(table[labels], _labels(path, labels), names)
+    )
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -232,14 +264,6 @@ def _check_column(path: Path, column: str, values: pd.Series[Any]) -> None:
             f"column {column!r} of {path} must hold a finite number in every row, but has {what} "
             f"in row {row}"
         )
-
-
-def _encode(path: Path, column: str, labels: pd.Series[Any]) -> tuple[Any, tuple[str, ...]]:
-    missing = labels.isna().to_numpy()
-    if missing.any():
-        raise ValueError(f"labels {column!r} of {path} are missing in row {int(missing.argmax())}")
-    values = labels.to_numpy()
-    return encode_labels(values.astype(str) if values.dtype == object else values)
 
 
 _READERS: dict[str, Callable[[Path, str | None, str | None, str | None], Items]] = {

@@ -5,30 +5,26 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from models.data.items import Items, encode_labels, fit_scaler
+from models.data.items import TEST_EVERY, Items, as_pixels, encode_labels, held_out
 from models.data.multi_task import MultiTaskData
 from models.data.own_files import load_items, read_table
 
 __all__ = ["load_own_tasks"]
 
-_TEST_EVERY = 5
 
-
-@lru_cache(maxsize=1)
 def load_own_tasks(
     images: Path, labels: Path, *, array: str | None = None, ids: str | None = None
 ) -> MultiTaskData:
     """Load images of one's own and their labels.
 
-    Every fifth image, in the order of the images, is a test image. What was loaded last stays in
-    memory for the methods that are trained one after the other: treat it as read-only.
+    Every fifth image, in the order of the images, is a test image.
 
     Args:
         images: A folder of images, or an ``.npz`` or ``.npy`` file, see
@@ -49,13 +45,10 @@ def load_own_tasks(
     items = load_items(images, array=array)
     if not items.are_images:
         raise ValueError(f"{images} must hold images, but holds {items.values.shape[1]} features")
-    scaler = fit_scaler(items.values)
-    if not scaler.is_pixels:
-        raise ValueError(f"pixels must not be negative, but one is {items.values.min()}")
-    columns = _tasks(labels, items, ids)
-    pixels = (scaler(items.values) * 255).round().byte()
+    columns = _tasks(_rows_of_items(labels, items, ids), labels, items.ids)
+    pixels = (as_pixels(items.values) * 255).round().byte()
     codes = torch.stack([code for code, _ in columns.values()], -1)
-    is_test = torch.arange(len(pixels)) % _TEST_EVERY == _TEST_EVERY - 1
+    is_test = held_out(len(pixels))
     train = pixels[~is_test].float() / 255
     return MultiTaskData(
         *(pixels[~is_test], codes[~is_test], pixels[is_test], codes[is_test]),
@@ -66,17 +59,16 @@ def load_own_tasks(
     )
 
 
-def _tasks(path: Path, items: Items, ids: str | None) -> dict[str, tuple[Tensor, int]]:
-    """Codes of the classes and their number, by the names of the tasks."""
+def _rows_of_items(path: Path, items: Items, ids: str | None) -> pd.DataFrame:
+    """The table with a row for each image, in their order."""
     table = read_table(path)
     if ids is not None:
         if ids not in table:
             raise ValueError(f"{path} has no column {ids!r}, but {', '.join(map(str, table))}")
-        table = table.assign(**{ids: table[ids].astype(str)})
-        if table[ids].duplicated().any():
-            twice = table[ids][table[ids].duplicated()].iloc[0]
+        table = table.astype({ids: str}).set_index(ids)
+        if table.index.has_duplicates:
+            twice = table.index[table.index.duplicated()][0]
             raise ValueError(f"column {ids!r} of {path} names {twice!r} twice")
-        table = table.set_index(ids)
         if missing := [name for name in items.ids if name not in table.index]:
             raise ValueError(f"column {ids!r} of {path} does not name the image {missing[0]!r}")
         table = table.loc[list(items.ids)]
@@ -85,21 +77,19 @@ def _tasks(path: Path, items: Items, ids: str | None) -> dict[str, tuple[Tensor,
             f"{path} must have a row for each of the {len(items.values)} images, but has "
             f"{len(table)}"
         )
-    if len(table) < _TEST_EVERY:
-        raise ValueError(f"there must be at least {_TEST_EVERY} images, but are {len(table)}")
-    if table.shape[1] == 0:
+    if len(table) < TEST_EVERY:
+        raise ValueError(f"there must be at least {TEST_EVERY} images, but are {len(table)}")
+    return table
+
+
+def _tasks(table: pd.DataFrame, path: Path, ids: Sequence[str]) -> dict[str, tuple[Tensor, int]]:
+    """Codes of the classes and their number, by the names of the tasks."""
+    if table.columns.empty:
         raise ValueError(f"{path} must have a column for each task, but has none")
     columns = {}
     for name in map(str, table):
-        missing_rows = table[name].isna().to_numpy()
-        if missing_rows.any():
-            row = int(missing_rows.argmax())
-            raise ValueError(f"column {name!r} of {path} has no label for image {items.ids[row]!r}")
-        values = table[name].to_numpy()
-        codes, classes = encode_labels(
-            values if values.dtype.kind in "buif" else values.astype(str)
-        )
-        if not 1 < len(classes) <= np.ceil(len(table) / 2):
+        codes, classes = encode_labels(table[name], f"labels {name!r} of {path}", ids)
+        if not 1 < len(classes) <= (len(table) + 1) // 2:
             raise ValueError(
                 f"column {name!r} of {path} must have from 2 classes to one for every second "
                 f"image, but has {len(classes)}: leave it out, or name it with --ids"

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.data import load_own_tasks
+from models.data import MultiTaskData, load_own_tasks
 from models.mtl.config import PRESETS, Config, own_preset
 from models.mtl.experiment import Result, all_jobs, load_data, run_job
 from models.mtl.figures import save_noise_figure, save_task_figure
@@ -31,29 +32,31 @@ RESULTS = (NOISE_TABLE, NOISE_FIGURE, ATTRIBUTE_TABLE, TASK_TABLE, TASK_FIGURE)
 def main(args: Sequence[str] | None = None) -> None:
     """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
-        config = parse_settings("python -m models.mtl", _presets(args), args)
+        own, presets = _own_presets(args)
+        config = parse_settings("python -m models.mtl", presets, args)
         jobs = all_jobs(config)
-        load_data(config, max(jobs, key=lambda job: job.condition or 0))
+        if own is None:
+            load_data(config, max(jobs, key=lambda job: job.condition or 0))
         prepare_jobs(config, jobs, results=RESULTS)
     report = report_tasks if config.dataset in {"celeba", "own"} else report_noise
     with one_line_errors(StageError):
-        results = run_jobs(run_job, config, jobs)
+        results = run_jobs(partial(run_job, own=own), config, jobs)
     report(config, results)
     print_files(config.out, jobs)
 
 
-def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
+def _own_presets(args: Sequence[str] | None) -> tuple[MultiTaskData | None, dict[str, Config]]:
     """Read the images and labels that the arguments name, and give the defaults for them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("data", "labels", "ids", "array"):
         parser.add_argument(f"--{name}")
     given = parser.parse_known_args(args)[0]
     if given.data is None or given.labels is None:
-        return PRESETS
+        return None, PRESETS
     data = load_own_tasks(Path(given.data), Path(given.labels), array=given.array, ids=given.ids)
     images = data.train_images
     preset = own_preset(tuple(images.shape[1:]), len(images))
-    return {"own": replace(preset, out=preset.out / Path(given.data).stem)}
+    return data, {"own": replace(preset, out=preset.out / Path(given.data).stem)}
 
 
 @rank_zero_only

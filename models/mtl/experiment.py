@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyro
 
-from models.data import MultiTaskData, load_multi_task, load_own_tasks
+from models.data import MultiTaskData, load_multi_task
 from models.mtl.config import Config, Method
 from models.mtl.evaluate import Scores, score
 from models.mtl.train import TaskTraining
@@ -64,9 +64,8 @@ class Result(NamedTuple):
 
 def all_jobs(config: Config) -> list[Job]:
     """Give all trainings of a run."""
-    conditions: tuple[float | None, ...] = config.noise_ratios
-    if config.dataset in {"celeba", "own"}:
-        conditions = config.num_tasks if config.dataset == "celeba" else (None,)
+    of_others: dict[str, tuple[float | None, ...]] = {"celeba": config.num_tasks, "own": (None,)}
+    conditions = of_others.get(config.dataset, config.noise_ratios)
     return [
         Job(method, condition, seed)
         for seed in config.all_seeds
@@ -76,23 +75,26 @@ def all_jobs(config: Config) -> list[Job]:
 
 
 def load_data(config: Config, job: Job) -> MultiTaskData:
-    """Load or make the images of a job.
+    """Load or make the images of a job, if they are not one's own.
 
     Raises:
         ValueError: If a file is missing or damaged, or the condition out of range.
     """
     if config.dataset == "own":
-        if config.data is None or config.labels is None:
-            raise ValueError("data and labels belong together: give both")
-        return load_own_tasks(config.data, config.labels, array=config.array, ids=config.ids)
+        raise ValueError("dataset own needs images: give them with --data and --labels")
     condition = job.condition or 0.0
     if config.dataset == "celeba":
         return load_multi_task("celeba", config.data_dir, num_tasks=int(condition))
     return load_multi_task(config.dataset, config.data_dir, noise_ratio=condition, seed=job.seed)
 
 
-def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
+def run_job(config: Config, job: Job, own: MultiTaskData | None = None) -> tuple[Result, Curves]:
     """Train or resume, and evaluate.
+
+    Args:
+        config: Settings of the run.
+        job: What is trained.
+        own: Images of one's own; none for those of the dataset.
 
     Returns:
         The scores, and the learning curves.
@@ -100,7 +102,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     Raises:
         StageError: If the training diverges, or what came of it cannot be evaluated.
     """
-    data = load_data(config, job)
+    data = load_data(config, job) if own is None else own
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
     training = TaskTraining(config, job.method, data)
     stage = job_stage(

@@ -26,7 +26,7 @@ from models.training.failures import stage_errors
 from models.training.hardware import Hardware
 from models.training.seeds import EpochSeeds
 
-__all__ = ["Stage", "read_checkpoint"]
+__all__ = ["Stage", "read_archive", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -35,23 +35,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is truncated, corrupt, or something else.
     """
-    try:
-        checkpoint = _read_zip(path)
-        stage = checkpoint.get("stage")
-    except Exception as error:  # whatever the readers stumble over
-        raise ValueError(f"checkpoint {path} cannot be read: it is truncated or corrupt") from error
+    checkpoint = read_archive(path)
+    stage = checkpoint.get("stage")
     if stage != path.stem:
         raise ValueError(f"{path} is no checkpoint of the stage {path.stem}, but of {stage}")
     return checkpoint
 
 
-def _read_zip(path: Path) -> dict[str, Any]:
-    # PyTorch does not compare checksums, and would train on with flipped bits.
-    with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise ValueError(f"wrong checksum of {damaged}")
-    # Lightning loads it without executing pickled code, too.
-    return torch.load(path, map_location="cpu", weights_only=True)
+def read_archive(path: Path) -> dict[str, Any]:
+    """Read what was saved by PyTorch under names, onto the CPU, and without running any code of it.
+
+    Raises:
+        ValueError: If the file is missing, truncated, corrupt, or holds something else.
+    """
+    try:
+        # PyTorch does not compare checksums, and would go on with flipped bits.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist") from error
+    except Exception as error:  # whatever the readers stumble over
+        raise ValueError(f"{path} cannot be read: it is truncated or corrupt") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} cannot be read: it is corrupt, or holds something else")
+    return content
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
-from models.data import load_factor_images, load_pairs
+from models.data import OwnPairs, load_factor_images, load_pairs
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.jobs import prepare_jobs, print_files, run_jobs
 from models.runs.tables import write_csv
@@ -32,17 +33,18 @@ FIGURE = "figure3.png"
 def main(args: Sequence[str] | None = None) -> None:
     """Run the experiment; a bad setting or file ends it with one line and exit code 2."""
     with one_line_errors():
-        config = parse_settings("python -m models.vae", _presets(args), args)
+        pairs, presets = _own_presets(args)
+        config = parse_settings("python -m models.vae", presets, args)
         check_data(config)
         jobs = all_jobs(config)
         prepare_jobs(config, jobs, results=(TABLE, FIGURE))
     with one_line_errors(StageError):
-        results = run_jobs(run_job, config, jobs)
+        results = run_jobs(partial(run_job, pairs=pairs), config, jobs)
     report_own(config, results) if config.data else report(config, results)
     print_files(config.out, jobs)
 
 
-def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
+def _own_presets(args: Sequence[str] | None) -> tuple[OwnPairs | None, dict[str, Config]]:
     """Read the pairs that the arguments name, and give the defaults for them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--data", nargs="*", type=Path, default=[])
@@ -50,11 +52,11 @@ def _presets(args: Sequence[str] | None) -> Mapping[str, Config]:
     parser.add_argument("--factors")
     given = parser.parse_known_args(args)[0]
     if not given.data:
-        return PRESETS
+        return None, PRESETS
     pairs = load_pairs(tuple(given.data), array=given.array, factors=given.factors)
-    train, test = pairs.split()
-    preset = own_preset(pairs.image_shape, len(train), len(test))
-    return {"own": dataclasses.replace(preset, out=preset.out / given.data[0].stem)}
+    preset = own_preset(pairs.image_shape, len(pairs))
+    out = preset.out / given.data[0].stem
+    return pairs, {"own": dataclasses.replace(preset, out=out)}
 
 
 def check_data(config: Config) -> None:

@@ -102,9 +102,10 @@ class Config(JobSettings):
     """Weight of the partition given these numbers."""
 
     train_pairs: int = 10_000
-    """Pairs that the linear classifiers are trained on."""
+    """Pairs that the linear classifiers are trained on; of your own all that are trained on."""
     test_pairs: int = 5_000
-    """Pairs that they are tested on, and that the number of shared dims is estimated on."""
+    """Pairs that they are tested on, and that the number of shared dims is estimated on; of your
+    own every fifth."""
 
     def validate(self) -> None:
         super().validate()
@@ -157,17 +158,16 @@ PRESETS: dict[str, Config] = {
 ``disentanglement_lib``, where it names none."""
 
 
-def own_preset(image_shape: tuple[int, int, int], train_pairs: int, test_pairs: int) -> Config:
+def own_preset(image_shape: tuple[int, int, int], num_pairs: int) -> Config:
     """Give the defaults for pairs of one's own.
 
     Args:
         image_shape: Channels, height and width.
-        train_pairs: Number of pairs to train on.
-        test_pairs: Number of the others.
+        num_pairs: Number of pairs.
     """
     is_small = max(image_shape[1:]) <= 32
-    scene, batch_size = PRESETS["scene"], min(32, train_pairs)
-    steps_per_epoch = -(-train_pairs // batch_size)
+    scene, batch_size = PRESETS["scene"], min(32, num_pairs)
+    steps_per_epoch = -(-num_pairs // batch_size)
     return dataclasses.replace(
         scene,
         dataset="own",
@@ -179,6 +179,4 @@ def own_preset(image_shape: tuple[int, int, int], train_pairs: int, test_pairs: 
         checkpoint_every=10,
         width=16 if is_small else 32,
         num_features=128 if is_small else 256,
-        train_pairs=train_pairs,
-        test_pairs=test_pairs,
     )

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from models.data import OwnPairs, PairSource
+from models.data import PairSource
 from models.runs.tables import format_table, mean_and_std, write_csv
 from models.training.failures import require_finite
 from models.vae.posteriors import Posterior, aggregate, symmetric_divergence
@@ -33,8 +33,6 @@ __all__ = [
     "save_shared_dims",
     "score",
 ]
-
-_BATCH = 500
 
 
 class PairCodes(NamedTuple):
@@ -78,15 +76,19 @@ def encode_pairs(
     source: PairSource,
     num_pairs: int,
 ) -> PairCodes:
-    """Draw pairs and encode their first views, with the dims that are shared without noise.
+    """Encode the first views of pairs, with the dims that are shared without noise.
+
+    Args:
+        training: A trained model.
+        source: The pairs.
+        num_pairs: Number of pairs to draw, where there are endlessly many.
 
     Raises:
         ValueError: If latent means are not finite.
     """
     device = next(training.parameters()).device
     batches = []
-    for start in range(0, num_pairs, _BATCH):
-        pair = source.sample(min(_BATCH, num_pairs - start))
+    for pair in source.batches(num_pairs):
         views = Posterior(*training.encoder(pair.images.to(device)))
         shared = training.sharing.noiseless(symmetric_divergence(views))
         means = aggregate(views, shared, training.average).mean[:, 0]
@@ -96,24 +98,17 @@ def encode_pairs(
     return PairCodes(*(torch.cat(values) for values in zip(*batches, strict=True)))
 
 
-@torch.no_grad()
 @rank_zero_only
-def save_shared_dims(path: Path, training: PairTraining, pairs: OwnPairs) -> None:
-    """Write which dims each pair shares, without noise: its name, their number, and each of them.
+def save_shared_dims(path: Path, ids: Sequence[str], shared_dims: Tensor) -> None:
+    """Write which dims each pair shares: its name, their number, and each of them.
 
     Args:
         path: Where to save the file.
-        training: A trained model.
-        pairs: The pairs.
+        ids: Names of the pairs.
+        shared_dims: Indicators, shape ``(N, d)``.
     """
-    shared = torch.cat(
-        [
-            training.sharing.noiseless(symmetric_divergence(Posterior(*training.encoder(images))))
-            for images in pairs.images.split(_BATCH)
-        ]
-    )
-    header = ("id", "shared", *(f"dim_{j}" for j in range(shared.shape[-1])))
-    rows = zip(pairs.ids, shared.int().tolist(), strict=True)
+    header = ("id", "shared", *(f"dim_{j}" for j in range(shared_dims.shape[-1])))
+    rows = zip(ids, shared_dims.int().tolist(), strict=True)
     write_csv(path, header, ((name, sum(dims), *dims) for name, dims in rows))
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import pyro
 
-from models.data import FactorPairs, OwnPairs, PairSource, load_factor_images, load_pairs
+from models.data import FactorPairs, OwnPairs, PairSource, load_factor_images
 from models.runs.curves import Curves
 from models.runs.jobs import job_stage
 from models.training.failures import stage_errors
@@ -20,7 +21,7 @@ from models.vae.figures import save_swaps
 from models.vae.sharing import Method
 from models.vae.train import PairBatches, PairTraining
 
-__all__ = ["Job", "all_jobs", "load_sources", "run_job"]
+__all__ = ["Job", "all_jobs", "run_job"]
 
 
 class Job(NamedTuple):
@@ -59,23 +60,13 @@ def all_jobs(config: Config) -> list[Job]:
     ]
 
 
-def load_sources(config: Config, n_shared: int | None) -> tuple[PairSource, PairSource]:
-    """Give the pairs to train on, and those to look at what came of it.
-
-    Raises:
-        ValueError: If a file is bad.
-    """
-    device = config.torch_device
-    if config.dataset == "own":
-        train, test = load_pairs(config.data, array=config.array, factors=config.factors).split()
-        return train.to(device), test.to(device)
-    data = load_factor_images(config.dataset, config.data_dir, config.image_size, device)
-    source = FactorPairs(data, n_shared or 0, config.shared_factors)
-    return source, source
-
-
-def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
+def run_job(config: Config, job: Job, pairs: OwnPairs | None = None) -> tuple[Result, Curves]:
     """Train or resume, draw reconstructions and swaps, and evaluate.
+
+    Args:
+        config: Settings of the run.
+        job: What is trained.
+        pairs: Pairs of one's own; none for those of the dataset.
 
     Returns:
         The scores, and the learning curves.
@@ -84,7 +75,7 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
         StageError: If the training diverges, or what came of it cannot be evaluated.
     """
     method, n_shared, seed = job
-    sources = load_sources(config, n_shared)
+    sources = _sources(config, n_shared, pairs)
     pyro.set_rng_seed(derive_seed(seed, "networks"))
     training = PairTraining(config, method, sources[0].image_shape)
     stage = job_stage(
@@ -99,14 +90,28 @@ def run_job(config: Config, job: Job) -> tuple[Result, Curves]:
     curves: Curves = {method: stage.fit(training, batches)}
     training.to(sources[1].device).eval()
     pyro.set_rng_seed(derive_seed(seed, "evaluation"))
+    numbers = config.train_pairs, config.test_pairs
     with stage_errors(method, stage.remedy):
-        train, test = (
-            encode_pairs(training, source, number)
-            for source, number in zip(sources, (config.train_pairs, config.test_pairs), strict=True)
-        )
+        train, test = map(partial(encode_pairs, training), sources, numbers)
         scores = score(train, test)
     save_swaps(stage.directory / f"{method}-swaps.png", training, sources[1])
-    for part, source in zip(("train", "test"), sources, strict=True):
+    for part, source, codes in zip(("train", "test"), sources, (train, test), strict=True):
         if isinstance(source, OwnPairs):
-            save_shared_dims(stage.directory / f"{method}-shared-{part}.csv", training, source)
+            path = stage.directory / f"{method}-shared-{part}.csv"
+            save_shared_dims(path, source.ids, codes.shared_dims)
     return Result(method, n_shared, seed, scores), curves
+
+
+def _sources(
+    config: Config, n_shared: int | None, pairs: OwnPairs | None
+) -> tuple[PairSource, PairSource]:
+    """Pairs to train on, and those to look at what came of it."""
+    device = config.torch_device
+    if config.dataset == "own" or n_shared is None:
+        if pairs is None:
+            raise ValueError("dataset own needs pairs: give them with --data")
+        train, test = pairs.to(device).split()
+        return train, test
+    data = load_factor_images(config.dataset, config.data_dir, config.image_size, device)
+    source = FactorPairs(data, n_shared, config.shared_factors)
+    return source, source

@@ -15,6 +15,7 @@ from pathlib import Path
 from lightning.fabric.utilities import rank_zero_only
 
 from models.data import Items, fit_scaler, load_items
+from models.data.items import are_pixels
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.jobs import print_files, run_jobs
 from models.runs.tables import format_table, mean_and_std, write_csv
@@ -93,7 +94,7 @@ def _own_presets(args: Sequence[str] | None) -> tuple[Items | None, dict[str, Co
     wanted = given["num-clusters"] or ""
     num_clusters = int(wanted) if wanted.isdecimal() else len(items.classes) or _CLUSTERS_OF_OWN
     shape, number = items.values.shape[1:], len(items.values)
-    is_pixels = fit_scaler(items.values).is_pixels
+    is_pixels = are_pixels(items.values)
     preset = own_preset(shape, number, max(num_clusters, 1), is_pixels=is_pixels)
     out = preset.out / Path(given["data"]).stem
     return items, {"own": replace(preset, out=out, own=OwnDataSettings(**names))}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from models.data import Scaler, Scaling, fit_scaler
 from models.data.items import as_items
 from models.training.failures import StageError
+from models.training.stages import read_archive
 from models.vc.config import Config, NetworkSettings
 from models.vc.data import ClusterData
 from models.vc.experiment import all_jobs
@@ -215,12 +215,13 @@ class DRPMVC(ClusterMixin, BaseEstimator):
             path: The file; ``.pt`` is usual.
         """
         check_is_fitted(self)
+        # A generator is no plain number, and has moved on.
         random_state = self.random_state if isinstance(self.random_state, int) else None
         names = getattr(self, "feature_names_in_", None)
         content = {
             "format": _FORMAT,
-            "parameters": json.dumps({**self.get_params(), "random_state": random_state}),
-            "networks": json.dumps(asdict(self.network_settings_)),
+            "parameters": {**self.get_params(), "random_state": random_state},
+            "networks": asdict(self.network_settings_),
             "network": self.network_.state_dict(),
             "priors": self.priors_.state_dict(),
             "scaler": asdict(self.scaler_),
@@ -243,18 +244,11 @@ class DRPMVC(ClusterMixin, BaseEstimator):
         Raises:
             ValueError: If the file is missing, damaged, or something else.
         """
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            is_ours = content["format"] == _FORMAT
-        except Exception as error:  # whatever the readers stumble over
-            raise ValueError(f"{path} is no saved DRPM-VC, or damaged: {error}") from error
-        if not is_ours:
-            raise ValueError(f"{path} has the format {content['format']!r}, not {_FORMAT!r}")
-        model = cls(**json.loads(content["parameters"]))
-        networks = json.loads(content["networks"])
-        model.network_settings_ = NetworkSettings(
-            **{**networks, "hidden": tuple(networks["hidden"])}
-        )
+        content = read_archive(Path(path))
+        if content.get("format") != _FORMAT:
+            raise ValueError(f"{path} has the format {content.get('format')}, not {_FORMAT}")
+        model = cls(**content["parameters"])
+        model.network_settings_ = NetworkSettings(**content["networks"])
         model.item_shape_ = tuple(content["item_shape"])
         parts = make_trained(model.network_settings_, int(np.prod(model.item_shape_)))
         model.network_, model.priors_ = parts.network, parts.priors
@@ -270,18 +264,25 @@ class DRPMVC(ClusterMixin, BaseEstimator):
     def _config(self, data: ClusterData, scaler: Scaler, out: Path) -> Config:
         number, is_pixels = len(data.train), scaler.is_pixels
         preset = own_preset(data.item_shape, number, self.n_clusters, is_pixels=is_pixels)
-        settings = {
+        own = {
             "out": out,
             "data": Path("X"),
+            "num_clusters": self.n_clusters,
             "seed": check_random_state(self.random_state).randint(2**31 - 1),
             "seeds": self.n_init,
             "progress": self.progress,
+            "scaling": self.scaling,
             "sizes_law": self.sizes_law,
-            "cluster_sizes": tuple(self.cluster_sizes or ()),
+            "cluster_sizes": () if self.cluster_sizes is None else tuple(self.cluster_sizes),
             "min_size": self.min_size,
             "max_size": self.max_size,
         }
-        return preset.replaced(**{**settings, **(self.settings or {})})
+        others = dict(self.settings or {})
+        if clash := own.keys() & others.keys():
+            raise ValueError(
+                f"settings must not hold {sorted(clash)[0]!r}, which the estimator sets itself"
+            )
+        return preset.replaced(**own, **others)
 
     def _take(self, config: Config, data: ClusterData, scaler: Scaler, fitted: Fitted) -> None:
         self.network_, self.priors_ = fitted.network, fitted.priors

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
 
@@ -56,21 +57,24 @@ def report(config: Config, items: Items, data: ClusterData, fitted: Fitted) -> N
     header = ("id", "cluster", *(f"probability_{k}" for k in range(K)))
     rows = zip(items.ids, clusters.tolist(), probs.tolist(), strict=True)
     write_csv(out / CLUSTERS, header, ((name, k, *p) for name, k, p in rows))
-    save_projection(out / PROJECTION, encode(fitted.network.encoder, data.train), clusters, K)
-    figures = {PROJECTION: "do the clusters fall apart, or are they pieces of one cloud?"}
-    if items.are_images:
-        save_members(out / MEMBERS, data.train, clusters, probs)
-        figures[MEMBERS] = "does each row, a cluster, show one thing?"
-    else:
-        save_profiles(out / PROFILES, items.columns, data.train, clusters, K)
-        figures[PROFILES] = "in which features do the clusters differ?"
     certain = (probs.amax(-1) >= _CERTAIN).float().mean().item()
     print(f"\nsizes        {', '.join(map(str, clusters.bincount(minlength=K).tolist()))}")
     print(f"certain      {certain:.0%} of the items are at least {_CERTAIN:.0%} sure\n")
     print(format_table(("", "loss per item", *Scores._fields), _rows(config, fitted.results)))
     print(f"\nclusters     {out / CLUSTERS}\nmodel        {out / MODEL}")
-    for name, question in figures.items():
-        print(f"figure       {out / name}  {question}")
+    means = encode(fitted.network.encoder, data.train)
+    save_projection(out / PROJECTION, means, clusters, K)
+    _print_figure(out / PROJECTION, "do the clusters fall apart, or are they one cloud in pieces?")
+    if items.are_images:
+        save_members(out / MEMBERS, data.train, clusters, probs)
+        _print_figure(out / MEMBERS, "does each row, a cluster, show one thing?")
+    else:
+        save_profiles(out / PROFILES, items.columns, data.train, clusters, K)
+        _print_figure(out / PROFILES, "in which features do the clusters differ?")
+
+
+def _print_figure(path: Path, question: str) -> None:
+    print(f"figure       {path}  {question}")
 
 
 def _rows(config: Config, results: Sequence[Result]) -> list[tuple[str, ...]]:

@@ -108,7 +108,7 @@ def bad(**changes: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda t: t.head(50), ("--ids", "file"), "does not name the image"),
         (bad(file="0/000.png"), ("--ids", "file"), "names '0/000.png' twice"),
         (bad(third=1), ("--ids", "file"), "column 'third' .* but has 1"),
-        (bad(third=[None] + [1] * 59), ("--ids", "file"), "has no label for image '0/000.png'"),
+        (bad(third=[None] + [1] * 59), ("--ids", "file"), "have no value for item '0/000.png'"),
         (lambda t: t[["file"]], ("--ids", "file"), "must have a column for each task"),
         (bad(), ("--ids", "file", "--dataset", "celeba"), "belong together"),
     ],

@@ -122,6 +122,11 @@ def two_sizes(folder: Path) -> Path:
     return folder
 
 
+def many_bits(folder: Path) -> Path:
+    Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(folder / "a.png")
+    return folder
+
+
 def damaged_image(folder: Path) -> Path:
     Image.new("L", (4, 4)).save(folder / "a.png")
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:40])
@@ -140,11 +145,11 @@ BAD: list[tuple[Callable[[Path], Path], dict[str, str], str]] = [
     (table(a=[1.0, 2], b=["1", "x"]), {}, "column 'b' .* has 'x' in row 1: leave it out"),
     (table(a=[1.0, 2], b=[1.0, None]), {}, "column 'b' .* has no value in row 1"),
     (table(a=[1.0, np.inf], b=[1.0, 2]), {}, "column 'a' .* has inf in row 1"),
-    (table(a=[1.0, 2], b=["x", None]), {"labels": "b"}, "labels 'b' .* are missing in row 1"),
+    (table(a=[1.0, 2], b=["x", None]), {"labels": "b"}, "labels 'b' .* have no value for item '1'"),
     (table(a=[1.0]), {}, "must hold at least two items, but holds 1"),
     (table(a=["x", "y"]), {"labels": "a"}, "must hold rows and columns of numbers, but has none"),
     (table(a=[1.0, 2]), {"array": "a"}, "array is for .npz files"),
-    (arrays(**GOOD), {}, "must hold one array beside labels and ids, but holds values, k"),
+    (arrays(**GOOD), {}, "must hold one array of items, but holds values, k"),
     (arrays(**GOOD), {"labels": "l"}, "has no array 'l', but values, k"),
     (arrays(values=np.ones((5, 3)), k=np.arange(4)), {"labels": "k"}, "each of the 5 items"),
     (arrays(values=np.ones((5, 3)), k=np.arange(4)), {"ids": "k"}, "each of the 5 items"),
@@ -157,6 +162,7 @@ BAD: list[tuple[Callable[[Path], Path], dict[str, str], str]] = [
     (lambda folder: folder, {}, "must hold images .*, but holds none"),
     (two_sizes, {}, "a.png has 4 x 4 pixels and .*b.png has 5 x 4"),
     (two_sizes, {"labels": "kind"}, "one size"),
+    (many_bits, {}, "at most eight bits a colour, but has the mode I;16"),
     (damaged_image, {}, "b.png is no image or damaged"),
 ]
 

@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.datasets import load_iris
 
 from models.vc import cli
@@ -108,6 +109,22 @@ def test_the_directory_is_named_after_the_file(
     save_table(iris_table(), tmp_path / "iris.csv")
     run("--data", "iris.csv", "--labels", "species")
     assert (tmp_path / "runs/vc/own/iris/clusters.csv").exists()
+
+
+def test_the_training_of_least_loss_is_kept(tmp_path: Path) -> None:
+    path, out = save_table(iris_table(), tmp_path / "iris.csv"), tmp_path / "out"
+    run("--data", path, "--labels", "species", "--out", out, "--seed", 1, "--seeds", 4)
+    losses = {}
+    for seed in range(1, 5):
+        curves = pd.read_csv(out / f"components/seed-{seed}/curves.csv")
+        losses[seed] = curves[curves.metric == "loss"].value.iloc[-1]
+    best = min(losses, key=losses.__getitem__)
+    assert best not in {1, 4}  # neither the first nor the last
+    model = DRPMVC.load(out / "model.pt")
+    assert model.loss_ == pytest.approx(losses[best])
+    trained = load_trained(out, "drpm", f"components/seed-{best}")
+    kept, expected = (x.state_dict() for x in (model.network_, trained.network))
+    torch.testing.assert_close(kept, expected, rtol=0, atol=0)
 
 
 def test_features_of_an_array(tmp_path: Path) -> None:
