@@ -162,7 +162,7 @@ BAD: list[tuple[Callable[[Path], Path], dict[str, str], str]] = [
     (lambda folder: folder, {}, "must hold images .*, but holds none"),
     (two_sizes, {}, "a.png has 4 x 4 pixels and .*b.png has 5 x 4"),
     (two_sizes, {"labels": "kind"}, "one size"),
-    (many_bits, {}, "at most eight bits a colour, but has the mode I;16"),
+    (many_bits, {}, "at most eight bits a colour, but has the mode I"),
     (damaged_image, {}, "b.png is no image or damaged"),
 ]
 
