@@ -5,6 +5,13 @@
 
 from pyro_drpm.infer.annealing import ExponentialAnnealing, temperature
 from pyro_drpm.infer.elbo import TracePartition_ELBO
+from pyro_drpm.infer.partition_gibbs import PartitionGibbs
 from pyro_drpm.infer.reparam import DRPMReparam
 
-__all__ = ["DRPMReparam", "ExponentialAnnealing", "TracePartition_ELBO", "temperature"]
+__all__ = [
+    "DRPMReparam",
+    "ExponentialAnnealing",
+    "PartitionGibbs",
+    "TracePartition_ELBO",
+    "temperature",
+]
