@@ -5,6 +5,7 @@
 
 from pyro_drpm.partitions.arviz import to_arviz
 from pyro_drpm.partitions.balls import CredibleBall, credible_ball
+from pyro_drpm.partitions.diagnostics import PartitionDiagnostics, partition_diagnostics
 from pyro_drpm.partitions.enumeration import enumerate_partitions
 from pyro_drpm.partitions.labels import as_draws, as_labels
 from pyro_drpm.partitions.losses import expected_loss, partition_loss
@@ -14,6 +15,7 @@ from pyro_drpm.partitions.plots import (
     plot_points,
     plot_similarity,
     plot_sizes,
+    plot_trace,
 )
 from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.relabeling import relabel
@@ -23,6 +25,7 @@ from pyro_drpm.partitions.sizes import size_distribution, subset_sizes_of
 
 __all__ = [
     "CredibleBall",
+    "PartitionDiagnostics",
     "PointEstimate",
     "as_draws",
     "as_labels",
@@ -30,12 +33,14 @@ __all__ = [
     "enumerate_partitions",
     "expected_loss",
     "invariants",
+    "partition_diagnostics",
     "partition_loss",
     "plot_losses",
     "plot_num_subsets",
     "plot_points",
     "plot_similarity",
     "plot_sizes",
+    "plot_trace",
     "point_estimate",
     "relabel",
     "similarity_matrix",

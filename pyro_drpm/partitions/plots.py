@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.optional import require
+from pyro_drpm.partitions.diagnostics import as_chains
 from pyro_drpm.partitions.labels import as_labels, as_partition, as_tensor
+from pyro_drpm.partitions.losses import partition_loss
 from pyro_drpm.partitions.quantities import invariants
+from pyro_drpm.partitions.references import reference_distances
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import subset_sizes_of
 from pyro_drpm.types import Partitions
@@ -32,6 +35,7 @@ __all__ = [
     "plot_points",
     "plot_similarity",
     "plot_sizes",
+    "plot_trace",
 ]
 
 _MARKERS = "o^sDvP*X<>"  # as many as there are colours, for eyes that confuse these
@@ -140,6 +144,38 @@ def plot_num_subsets(draws: Partitions, ax: Axes | None = None) -> Axes:
     for chain, trace in enumerate(numbers.reshape(-1, numbers.shape[-1])):
         ax.plot(trace.numpy(), drawstyle="steps-mid", alpha=0.7, label=f"chain {chain}")
     ax.set(xlabel="draw", ylabel="number of subsets")
+    return ax
+
+
+def plot_trace(
+    draws: Partitions, reference: Partitions | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how far each draw is from one partition, along the draws of each chain.
+
+    Chains that stay at different partitions stay at different heights.
+
+    Args:
+        draws: Labels ``(chains, draws, n)``, or one-hot matrices ``(chains, draws, K, n)`` of
+            floating point numbers or booleans.
+        reference: Labels, shape ``(n,)``, or a one-hot matrix ``(K, n)``; by default the point
+            estimate of :func:`~pyro_drpm.partitions.partition_diagnostics`.
+        ax: Where to draw.
+
+    Raises:
+        ValueError: As :func:`~pyro_drpm.partitions.partition_diagnostics`, or if the reference is
+            no partition of as many items.
+    """
+    labels = as_chains(draws)
+    if reference is None:
+        distances, name = reference_distances(labels)[..., 0], "the point estimate"
+    else:
+        given = as_partition(reference, labels.shape[-1])
+        distances, name = partition_loss(labels, given), "a partition"
+    ax = _axes(ax)
+    for chain, trace in enumerate(distances.cpu()):
+        ax.plot(trace.numpy(), drawstyle="steps-mid", alpha=0.7, label=f"chain {chain}")
+    ax.set(xlabel="draw", ylabel=f"bits from {name}")
+    ax.legend()
     return ax
 
 
