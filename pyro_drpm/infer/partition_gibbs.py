@@ -20,6 +20,7 @@ from torch import Tensor
 from pyro_drpm.infer.given_partitions import GivenPartitions
 from pyro_drpm.infer.partition_terms import partition_of
 from pyro_drpm.infer.site_sweep import SiteSweep
+from pyro_drpm.infer.subset_swaps import SubsetSwaps
 
 __all__ = ["PartitionGibbs"]
 
@@ -108,6 +109,7 @@ class PartitionGibbs(MCMCKernel):
         # Follows Pyro's generator, and leaves NumPy's alone.
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         self._sweeps = {name: SiteSweep(name, self._trace, rng) for name in partitions}
+        self._swaps = [SubsetSwaps(name, self._trace, trace, rng) for name in partitions]
         self._params, self.transforms = values, {}
         if continuous:
             self._inner = self._made_kernel()
@@ -147,6 +149,8 @@ class PartitionGibbs(MCMCKernel):
         for name, sweep in self._sweeps.items():
             values[name] = sweep(values)
             self._moved += sweep.moved / len(self._sweeps)
+        for swap in self._swaps:
+            values, unconstrained = swap(values, unconstrained)
         self._steps += 1
         partitions = {name: values[name] for name in self._sweeps}
         if self._inner is None:
