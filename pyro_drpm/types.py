@@ -39,10 +39,11 @@ Estimator = Literal["flow", "rloo"]
 Weight: TypeAlias = float | Tensor | Callable[[int], float | Tensor]
 """A weight of a part of the loss: a number, or a function of the step."""
 
-PairLoss = Literal["binder", "vi"]
-"""Losses between two partitions: Binder's, variation of information."""
+PairLoss = Literal["binder", "vi", "omari", "nvi", "id", "nid"]
+"""Losses between two partitions: Binder's, variation of information, one minus the adjusted Rand
+index, normalised variation of information, information distance, and that normalised."""
 
-Loss = Literal["binder", "vi", "vi_lb"]
+Loss = Literal["binder", "vi", "omari", "nvi", "id", "nid", "vi_lb"]
 """The same, and the lower bound of the expected variation of information."""
 
 Partitions: TypeAlias = Union[Tensor, "ArrayLike"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from pyro_drpm.infer.given_partitions import GivenPartitions
 from pyro_drpm.infer.partition_terms import partition_of
 from pyro_drpm.infer.site_sweep import SiteSweep
-from pyro_drpm.infer.subset_swaps import SubsetSwaps
+from pyro_drpm.infer.subset_moves import SubsetMoves
 
 __all__ = ["PartitionGibbs"]
 
@@ -33,8 +33,11 @@ class PartitionGibbs(MCMCKernel):
     A step is a sweep over the elements of all partitions, and then a step of another kernel for the
     continuous latent sites given the partitions. A sweep draws the subset of each element from its
     law given all else, and proposes swaps of pairs of elements. Where sizes are bounded it also
-    divides the members of pairs of subsets anew. There is nothing to tune, and no approximation:
-    the law of the partitions that is sampled is that of :meth:`pyro_drpm.DRPM.log_prob`.
+    divides the members of pairs of subsets anew. Where continuous sites are in a plate as large as
+    there are subsets, as the parameters of a mixture are, subsets also take each other's places
+    with their parameters, and empty ones draw theirs from the prior, so that labels switch and
+    subsets open and close. There is nothing to tune, and no approximation: the law of the
+    partitions that is sampled is that of :meth:`pyro_drpm.DRPM.log_prob`.
 
     The integrals of this mass are turned into auxiliary times, see
     :mod:`pyro_drpm.ops.gibbs.arrivals`, so that a sweep takes ``O(K n)``, on the CPU, wherever the
@@ -109,7 +112,7 @@ class PartitionGibbs(MCMCKernel):
         # Follows Pyro's generator, and leaves NumPy's alone.
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         self._sweeps = {name: SiteSweep(name, self._trace, rng) for name in partitions}
-        self._swaps = [SubsetSwaps(name, self._trace, trace, rng) for name in partitions]
+        self._moves = [SubsetMoves(name, self._trace, trace, rng) for name in partitions]
         self._params, self.transforms = values, {}
         if continuous:
             self._inner = self._made_kernel()
@@ -140,24 +143,24 @@ class PartitionGibbs(MCMCKernel):
 
     def sample(self, params: Params) -> Params:
         """A sweep over all partitions, then a step of the continuous sites."""
-        unconstrained = {name: x for name, x in params.items() if name not in self._sweeps}
-        values = params | {
-            name: self.transforms[name].inv(x)
-            for name, x in unconstrained.items()
-            if self.transforms and name in self.transforms
-        }
+        values = {name: self._constrained(name, x) for name, x in params.items()}
         for name, sweep in self._sweeps.items():
             values[name] = sweep(values)
             self._moved += sweep.moved / len(self._sweeps)
-        for swap in self._swaps:
-            values, unconstrained = swap(values, unconstrained)
+        for move in self._moves:
+            values = move(values)
         self._steps += 1
-        partitions = {name: values[name] for name in self._sweeps}
+        partitions = {name: values.pop(name) for name in self._sweeps}
         if self._inner is None:
             return partitions
         self._given.partitions = partitions
         self._inner.clear_cache()  # of the potential at the partitions before
+        transforms = self.transforms or {}
+        unconstrained = {n: transforms[n](x) if n in transforms else x for n, x in values.items()}
         return self._inner.sample(unconstrained) | partitions
+
+    def _constrained(self, name: str, x: Tensor) -> Tensor:
+        return self.transforms[name].inv(x) if self.transforms and name in self.transforms else x
 
     def _trace(self, values: Params) -> Any:
         with torch.no_grad():

@@ -17,9 +17,9 @@ from pyro_drpm.partitions.plots import (
     plot_sizes,
     plot_trace,
 )
+from pyro_drpm.partitions.point_estimates import PointEstimate, point_estimate
 from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.relabeling import relabel
-from pyro_drpm.partitions.search import PointEstimate, point_estimate
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import size_distribution, subset_sizes_of
 

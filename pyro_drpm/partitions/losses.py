@@ -16,6 +16,17 @@ lie together in one partition and apart in the other, and :math:`\varphi(x) = x 
 weight :math:`a` in (0, 2) is that of subsets of :math:`c` which the estimate divides, :math:`2 - a`
 that of subsets which it unites; both losses are metrics at :math:`a = 1`.
 
+Others are functions of the same three sums. With the entropies :math:`H = H(c)`,
+:math:`\hat H = H(\hat c)` and :math:`H_\cap` of the intersections, and the mutual information
+:math:`I = H + \hat H - H_\cap`, all in bits:
+
+- ``"nvi"``, normalised variation of information: :math:`1 - I / H_\cap`;
+- ``"id"``, information distance: :math:`\max(H, \hat H) - I`;
+- ``"nid"``, the same normalised: :math:`1 - I / \max(H, \hat H)`;
+- ``"omari"``: one minus the adjusted Rand index.
+
+Normalised ones are 0 where both partitions have one subset.
+
 ``"vi_lb"`` stands for the expected variation of information with Jensen's inequality applied to
 either logarithm, for which the similarity matrix :math:`p` suffices:
 
@@ -31,12 +42,16 @@ References:
     Analysis 98(5), 2007.
     Wade, S., Ghahramani, Z.: Bayesian cluster analysis: point estimation and credible balls.
     Bayesian Analysis 13(2), 2018.
+    Hubert, L., Arabie, P.: Comparing partitions. Journal of Classification 2, 1985.
+    Vinh, N. X., Epps, J., Bailey, J.: Information theoretic measures for clusterings comparison.
+    Journal of Machine Learning Research 11, 2010.
     Dahl, D. B., Johnson, D. J., Müller, P.: Search algorithms and loss functions for Bayesian
     clustering. Journal of Computational and Graphical Statistics 31(4), 2022.
 """
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import torch
@@ -50,16 +65,23 @@ from pyro_drpm.types import Loss, PairLoss, Partitions
 __all__ = [
     "Loss",
     "PairLoss",
+    "RATIOS",
     "check_loss",
     "expected_loss",
+    "loss_of_sums",
     "partition_loss",
     "phi",
     "similarity_to_own",
+    "sum_over_subsets",
 ]
 
 
 # Items of all pairs of an estimate and a draw that are counted at a time.
+RATIOS = ("omari", "nvi", "id", "nid")
+"""Losses that are not linear in the sums."""
+
 _CHUNK = 1 << 18
+_SMALL = 1e-12
 
 
 def partition_loss(
@@ -71,8 +93,8 @@ def partition_loss(
         labels: The partitions, integers of shape ``(*batch, n)``, or one-hot matrices
             ``(*batch, K, n)`` of floating point numbers or booleans.
         estimate: The estimates, likewise; batch shapes broadcast.
-        loss: ``"binder"`` or ``"vi"``.
-        a: Weight of subsets that the estimate divides.
+        loss: Any but ``"vi_lb"``.
+        a: Weight of subsets that the estimate divides, for ``"binder"`` and ``"vi"``.
 
     Returns:
         Shape ``(*batch,)``, float64.
@@ -94,12 +116,8 @@ def partition_loss(
     truth, guess = torch.broadcast_tensors(canonical(truth), canonical(guess))
     values = phi(torch.arange(n + 1, device=truth.device), loss)
     joint = canonical(truth * n + guess)
-    total = (
-        a * _sum_over_subsets(values, truth)
-        + (2 - a) * _sum_over_subsets(values, guess)
-        - 2 * _sum_over_subsets(values, joint)
-    )
-    return total / _norm(n, loss)
+    of_truth, of_guess, both = (sum_over_subsets(values, x) for x in (truth, guess, joint))
+    return loss_of_sums(of_truth, of_guess, both, n, loss, a)
 
 
 def expected_loss(
@@ -111,8 +129,8 @@ def expected_loss(
         draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``.
         estimate: One or more estimates, integers of shape ``(*batch, n)``, or one-hot matrices
             ``(*batch, K, n)`` of floating point numbers or booleans.
-        loss: ``"binder"``, ``"vi"`` or ``"vi_lb"``.
-        a: Weight of subsets that the estimate divides.
+        loss: Which of the module's.
+        a: Weight of subsets that the estimate divides, for ``"binder"``, ``"vi"`` and ``"vi_lb"``.
 
     Returns:
         Shape ``(*batch,)``, float64.
@@ -142,25 +160,49 @@ def check_loss(loss: str, a: float, losses: tuple[str, ...]) -> None:
         raise ValueError(f"expected loss to be one of {', '.join(losses)}, but got {loss!r}")
     if not 0 < a < 2:
         raise ValueError(f"expected a weight a between 0 and 2, but got {a}")
+    if a != 1 and loss in RATIOS:
+        raise ValueError(f"expected a = 1 for the loss {loss!r}, which has no weights, but got {a}")
 
 
 def _mean_loss(drawn: Tensor, estimates: Tensor, loss: PairLoss, a: float) -> Tensor:
     """Mean over the draws ``(D, n)`` for each estimate ``(B, n)``."""
+    if loss in RATIOS:
+        parts = estimates.split(max(1, _CHUNK // drawn.numel()))
+        means = [partition_loss(drawn, part.unsqueeze(1), loss).mean(-1) for part in parts]
+        return torch.cat(means)
     n = drawn.shape[-1]
     values = phi(torch.arange(n + 1, device=drawn.device), loss)
-    total = (
-        a * _sum_over_subsets(values, drawn).mean()
-        + (2 - a) * _sum_over_subsets(values, estimates)
-        - 2 * _mean_over_intersections(values, drawn, estimates)
-    )
-    return total / _norm(n, loss)
+    of_draws, of_estimates = (sum_over_subsets(values, x) for x in (drawn, estimates))
+    joint = _mean_over_intersections(values, drawn, estimates)
+    return loss_of_sums(of_draws.mean(), of_estimates, joint, n, loss, a)
 
 
-def _norm(n: int, loss: PairLoss) -> int:
-    return n * n if loss == "binder" else n
+def loss_of_sums(
+    truth: Tensor, estimate: Tensor, joint: Tensor, n: int, loss: PairLoss, a: float = 1.0
+) -> Tensor:
+    """The loss, from sums of :func:`phi` over subsets and intersections; shapes broadcast."""
+    if loss not in RATIOS:
+        total = a * truth + (2 - a) * estimate - 2 * joint
+        return total / (n * n if loss == "binder" else n)
+    if loss == "omari":
+        pairs = max(n * (n - 1) / 2, 1)
+        first, second, both = ((x - n) / 2 for x in (truth, estimate, joint))
+        by_chance, most = first * second / pairs, (first + second) / 2
+        return _ratio(most - both, most - by_chance)
+    first, second, both = (math.log2(n) - x / n for x in (truth, estimate, joint))
+    if loss == "nvi":
+        return _ratio(2 * both - first - second, both)
+    distance = both - torch.minimum(first, second)
+    return distance if loss == "id" else _ratio(distance, torch.maximum(first, second))
 
 
-def _sum_over_subsets(values: Tensor, labels: Tensor) -> Tensor:
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """0 where both are, but for round-off."""
+    is_zero = whole.abs() < _SMALL
+    return torch.where(is_zero, 0.0, part / torch.where(is_zero, 1.0, whole))
+
+
+def sum_over_subsets(values: Tensor, labels: Tensor) -> Tensor:
     """Sum of a function of the sizes, given by its values at 0 to n."""
     return values[subset_sizes(labels)].sum(-1)
 
@@ -187,7 +229,7 @@ def _mean_over_intersections(values: Tensor, drawn: Tensor, estimates: Tensor) -
 def phi(x: Tensor, loss: PairLoss) -> Tensor:
     """The module's function of a size, float64."""
     x = x.double()
-    return x * x if loss == "binder" else x * x.clamp(min=1).log2()
+    return x * x if loss in ("binder", "omari") else x * x.clamp(min=1).log2()
 
 
 def similarity_to_own(similarity: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.partitions.losses import partition_loss
-from pyro_drpm.partitions.search import point_estimate
+from pyro_drpm.partitions.point_estimates import point_estimate
 
 __all__ = ["reference_distances", "reference_names"]
 
