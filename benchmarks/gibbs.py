@@ -35,7 +35,7 @@ CASES: dict[str, Callable[[int, int], DRPM]] = {
     "restaurant": lambda n, k: DRPM(sizes=PitmanYorSizes(n, k, 1.0), s=torch.ones(n)),
     "scores far apart": lambda n, k: DRPM(torch.ones(k), log_s=4 * torch.randn(n)),
 }
-SHAPES = [(100, 10), (1000, 3), (1000, 10), (1000, 50), (10_000, 10), (100_000, 10)]
+SHAPES = [(100, 10), (1200, 3), (1000, 10), (1000, 50), (10_000, 10), (100_000, 10)]
 
 
 def milliseconds(prior: DRPM, num_sweeps: int, seed: int) -> float:

@@ -10,6 +10,8 @@ from pyro_drpm.partitions.enumeration import enumerate_partitions
 from pyro_drpm.partitions.labels import as_draws, as_labels
 from pyro_drpm.partitions.losses import expected_loss, partition_loss
 from pyro_drpm.partitions.plots import (
+    plot_dendrogram,
+    plot_estimates,
     plot_losses,
     plot_num_subsets,
     plot_points,
@@ -22,11 +24,15 @@ from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.relabeling import relabel
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import size_distribution, subset_sizes_of
+from pyro_drpm.partitions.subpartitions import Subpartition, subpartition
+from pyro_drpm.partitions.weighted_estimates import WeightedEstimates, weighted_estimates
 
 __all__ = [
     "CredibleBall",
     "PartitionDiagnostics",
     "PointEstimate",
+    "Subpartition",
+    "WeightedEstimates",
     "as_draws",
     "as_labels",
     "credible_ball",
@@ -35,6 +41,8 @@ __all__ = [
     "invariants",
     "partition_diagnostics",
     "partition_loss",
+    "plot_dendrogram",
+    "plot_estimates",
     "plot_losses",
     "plot_num_subsets",
     "plot_points",
@@ -45,6 +53,8 @@ __all__ = [
     "relabel",
     "similarity_matrix",
     "size_distribution",
+    "subpartition",
     "subset_sizes_of",
     "to_arviz",
+    "weighted_estimates",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +22,10 @@ from pyro_drpm.partitions.labels import as_labels, as_partition, as_tensor
 from pyro_drpm.partitions.losses import partition_loss
 from pyro_drpm.partitions.quantities import invariants
 from pyro_drpm.partitions.references import reference_distances
+from pyro_drpm.partitions.relabeling import relabel
 from pyro_drpm.partitions.similarity import similarity_matrix
 from pyro_drpm.partitions.sizes import subset_sizes_of
+from pyro_drpm.partitions.weighted_estimates import WeightedEstimates
 from pyro_drpm.types import Partitions
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "plot_dendrogram",
+    "plot_estimates",
     "plot_losses",
     "plot_num_subsets",
     "plot_points",
@@ -68,6 +73,71 @@ def plot_similarity(draws: Partitions, estimate: Partitions, ax: Axes | None = N
     ax.set(xlabel="element, in order", ylabel="element, in order")
     ax.set_title("probability of lying together")
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    return ax
+
+
+def plot_dendrogram(
+    draws: Partitions, weights: Tensor | ArrayLike | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the similarity matrix beside a tree of the items.
+
+    Items and branches join where the mean probability of lying apart, between members of one and
+    members of the other, is least (average linkage). The items are in the order of the leaves.
+
+    Args:
+        draws: Labels ``(draws, n)`` or one-hot matrices ``(draws, K, n)``, at least two items.
+        weights: As for :func:`~pyro_drpm.partitions.similarity_matrix`.
+        ax: Where to draw the matrix; the tree takes a quarter of it.
+
+    Raises:
+        ValueError: As :func:`~pyro_drpm.partitions.similarity_matrix`, or if there is one item.
+        ImportError: If SciPy is missing, which comes with the extra ``pyro-drpm[metrics]``.
+    """
+    similarity = similarity_matrix(draws, weights).cpu()
+    n = len(similarity)
+    if n < 2:
+        raise ValueError(f"expected at least two items, but got {n}")
+    hierarchy = require("scipy.cluster.hierarchy", "metrics")
+    above = torch.triu_indices(n, n, offset=1)
+    tree = hierarchy.linkage((1 - similarity)[above[0], above[1]].numpy(), method="average")
+    ax = _axes(ax)
+    beside = ax.inset_axes((-0.28, 0.0, 0.25, 1.0))
+    found = hierarchy.dendrogram(
+        tree, ax=beside, orientation="left", color_threshold=0, above_threshold_color="k"
+    )
+    beside.set(yticks=[], xlabel="probability of lying apart")
+    beside.spines[["left", "right", "top"]].set_visible(False)
+    order = found["leaves"]
+    shown = similarity[order][:, order].numpy()
+    image = ax.imshow(shown, vmin=0, vmax=1, cmap="viridis", origin="lower", aspect="auto")
+    ax.set(xlabel="element, in order of the tree", yticks=[])
+    ax.set_title("probability of lying together")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    return ax
+
+
+def plot_estimates(estimates: WeightedEstimates, ax: Axes | None = None) -> Axes:
+    """Draw several partitions as rows, so that one sees what they agree on.
+
+    Elements are sorted by their subsets, in the first partition first. Subsets have the colours of
+    those of the first that they agree with best.
+
+    Args:
+        estimates: Partitions with weights.
+        ax: Where to draw.
+
+    Raises:
+        ImportError: If SciPy is missing, which comes with the extra ``pyro-drpm[metrics]``.
+    """
+    labels = estimates.labels.cpu()
+    names = relabel(labels, labels[0])
+    order = np.lexsort(names.numpy()[::-1])
+    ax = _axes(ax)
+    to_rgb = require("matplotlib.colors", "arviz").to_rgb
+    colours = np.array([to_rgb(f"C{name % 10}") for name in range(int(names.max()) + 1)])
+    ax.imshow(colours[names[:, order].numpy()], aspect="auto", interpolation="nearest")
+    ax.set_yticks(range(len(labels)), [f"{weight:.0%}" for weight in estimates.weights.tolist()])
+    ax.set(xlabel="element, in order", ylabel="weight of a partition")
     return ax
 
 

@@ -159,6 +159,19 @@ def test_similarity_counts_pairs() -> None:
         assert result[i, j].item() == pytest.approx(share, abs=1e-6)
 
 
+def test_weights_are_numbers_of_draws() -> None:
+    draws, times = some_draws(6, 5, 3), [3, 1, 0, 2, 4]
+    repeated = draws.repeat_interleave(torch.tensor(times), 0)
+    weighted = similarity_matrix(draws, weights=[0.3 * t for t in times])
+    torch.testing.assert_close(weighted, similarity_matrix(repeated))
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [0.0, 0.0], [1.0, math.nan], [1.0, 1.0, 1.0]])
+def test_bad_weights(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        similarity_matrix([[0, 1], [0, 0]], weights=weights)
+
+
 def test_draws_may_come_as_lists_and_arrays() -> None:
     labels = some_draws(7, 9, 3)
     for draws in (labels.tolist(), labels.numpy(), list(labels), labels.int()):

@@ -16,6 +16,9 @@ from matplotlib.lines import Line2D
 
 from pyro_drpm import DRPM
 from pyro_drpm.partitions import (
+    WeightedEstimates,
+    plot_dendrogram,
+    plot_estimates,
     plot_losses,
     plot_num_subsets,
     plot_points,
@@ -56,6 +59,41 @@ def test_similarity_is_ordered_by_the_estimate(ax: Axes) -> None:
     np.testing.assert_allclose(np.asarray(shown), expected.numpy())
     corners = [tuple(xs(line)[:2]) for line in ax.lines]
     assert corners == [(-0.5, 1.5), (1.5, 3.5)]
+
+
+def test_tree_puts_similar_items_next_to_each_other(ax: Axes) -> None:
+    draws = torch.tensor([[0, 1, 0, 1, 0]] * 9 + [[0, 1, 1, 1, 0]])
+    assert plot_dendrogram(draws, ax=ax) is ax
+    order = [int(text.get_text()) for text in ax.child_axes[0].get_yticklabels()] or None
+    shown = np.asarray(ax.images[0].get_array())
+    assert order is None, "the items have no names at the tree"
+    assert shown.shape == (5, 5)
+    # In some order the blocks of both groups are in one piece.
+    groups = (shown[0] > 0.5).tolist()
+    assert groups in ([True, True, False, False, False], [True, True, True, False, False])
+    np.testing.assert_allclose(np.sort(shown.ravel()), np.sort(similarity_matrix(draws).ravel()))
+
+
+def test_weights_of_a_tree(ax: Axes) -> None:
+    plot_dendrogram(DRAWS, weights=[1.0, 0.0, 0.0], ax=ax)
+    assert set(np.asarray(ax.images[0].get_array()).ravel().tolist()) == {0.0, 1.0}
+
+
+def test_estimates_are_rows_that_agree_in_colour(ax: Axes) -> None:
+    estimates = WeightedEstimates(
+        torch.tensor([[0, 1, 0, 1], [0, 1, 1, 1]]),
+        torch.tensor([0.75, 0.25]).double(),
+        0.0,
+        torch.tensor([0, 0, 0, 1]),
+    )
+    plot_estimates(estimates, ax=ax)
+    rows = np.asarray(ax.images[0].get_array())
+    assert rows.shape == (2, 4, 3)
+    # Items 0, 2 and 1, 3 of the first; of the second item 2 is with the others.
+    assert (rows[0, 0] == rows[0, 1]).all() and (rows[0, 2] == rows[0, 3]).all()
+    agree = (rows[0] == rows[1]).all(-1)
+    assert agree.sum() == 3 and agree[2:].all()
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["75%", "25%"]
 
 
 def test_sizes_and_their_intervals(ax: Axes) -> None:
@@ -108,6 +146,8 @@ def test_bad_shapes() -> None:
         plot_num_subsets(torch.ones(2, 3).long()[0])
     with pytest.raises(ValueError, match="labels of 4 items, but got 3"):
         plot_similarity(DRAWS, [0, 0, 1])
+    with pytest.raises(ValueError, match="at least two items, but got 1"):
+        plot_dendrogram([[0], [0]])
 
 
 def test_sizes_with_another_default_device() -> None:
