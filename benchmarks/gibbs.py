@@ -20,7 +20,7 @@ import tyro
 from pyro.infer import MCMC
 from torch import Tensor
 
-from models.runs.tables import format_table, write_csv
+from models.runs.tables import write_csv
 from pyro_drpm import DRPM
 from pyro_drpm.distributions import FixedSizes, PitmanYorSizes
 from pyro_drpm.infer import PartitionGibbs
@@ -71,9 +71,9 @@ def main(elements: int = 2_000_000, seed: int = 0, out: Path = Path("results/mcm
             torch.manual_seed(seed)
             num_sweeps = max(10, min(1000, elements // (n * num_subsets)))
             spent = milliseconds(prior(n, num_subsets), num_sweeps, seed)
-            rows.append((name, n, num_subsets, num_sweeps, f"{spent:.2f}"))
+            rows.append((name, n, num_subsets, num_sweeps, spent))
+            print(f"n {n:>7}, K {num_subsets:>3}  {spent:10.2f} ms a sweep, {name}", flush=True)
     titles = ("prior", "n", "K", "sweeps", "ms")
-    print(format_table(titles, [tuple(map(str, row)) for row in rows]))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "speed.csv"
     write_csv(path, titles, rows)

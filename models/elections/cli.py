@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pandas import DataFrame, concat
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from scipy.stats import chisquare
@@ -17,11 +18,13 @@ from torch import Tensor
 from models.elections.calibration import calibration_ranks, rank_counts
 from models.elections.data import Elections, load_elections
 from models.elections.figures import save_leans, save_ranks
+from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.summary import num_divergences, summarize
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.settings import Settings
 from models.runs.tables import format_table
+from pyro_drpm.partitions import partition_diagnostics
 
 __all__ = ["main"]
 
@@ -45,6 +48,10 @@ class Config(Settings):
     """Steps of each guide."""
     replications: int = 200
     """Data sets of the simulation-based calibration; 0 leaves it out."""
+    forecast: bool = True
+    """Predict the last election from those before it, by Gibbs sampling and NUTS."""
+    called: tuple[str, ...] = ()
+    """States of the last election that are known when the others are predicted: FL OH, say."""
 
     def validate(self) -> None:
         super().validate()
@@ -62,7 +69,15 @@ def main(args: Sequence[str] | None = None) -> None:
             "python -m models.elections", {"elections": Config()}, args, chosen_by=()
         )
         config.out.mkdir(parents=True, exist_ok=True)
-    _report_posterior(config, load_elections())
+        elections = load_elections()
+        unknown = [state for state in config.called if state not in elections.states]
+        if unknown:
+            raise ValueError(
+                f"called must be states of {' '.join(elections.states)}, but has {unknown[0]}"
+            )
+    _report_posterior(config, elections)
+    if config.forecast:
+        _report_forecast(config, elections)
     if config.replications:
         _report_calibration(config)
 
@@ -98,6 +113,48 @@ def _rows(summaries: Mapping[str, DataFrame]) -> Iterator[tuple[str, ...]]:
     for name in summaries["NUTS"].index:
         cells = (table.loc[name, ["mean", "sd"]] for table in summaries.values())
         yield name, *(f"{mean:.2f} ± {sd:.2f}" for mean, sd in cells)
+
+
+def _report_forecast(config: Config, elections: Elections) -> None:
+    *before, last = elections.partitions
+    truth, is_called = last[0], torch.tensor([s in config.called for s in elections.states])
+    called = torch.where(is_called, truth, torch.nan) if config.called else None
+    mcmc = draw_forecast(
+        torch.stack(before),
+        called,
+        num_chains=config.chains,
+        num_warmup=config.warmup,
+        num_draws=config.draws,
+        seed=config.seed,
+    )
+    Y = mcmc.get_samples(group_by_chain=True)["Y_next"]
+    draws = Y.flatten(0, 1)[:, 0]
+    probability, often = draws.mean(0), torch.stack(before)[:, 0].mean(0)
+    table = DataFrame(
+        {
+            "state": elections.states,
+            "republican": truth.numpy(),
+            "called": is_called.numpy(),
+            "probability": probability.numpy(),
+            "share of earlier years": often.numpy(),
+        }
+    )
+    path = config.out / "forecast.csv"
+    table.to_csv(path, index=False)
+    open_states = table[~table["called"]].sort_values("probability")
+    doubtful = open_states[open_states["probability"].between(0.1, 0.9)]
+    print(f"\n{elections.years[-1]} from the elections before, Republican with a probability of")
+    rows = [(s, f"{p:.2f}", f"{y:.0f}") for s, p, y in doubtful.iloc[:, [0, 3, 1]].to_numpy()]
+    print(format_table(("state", "probability", "truth"), rows))
+    errors = {
+        name: (open_states[name] - open_states["republican"]) ** 2 for name in table.columns[3:]
+    }
+    score = ", ".join(f"{error.mean():.3f} by {name}" for name, error in errors.items())
+    number = draws.sum(-1)
+    print(f"mean squared error (Brier) {score}")
+    print(f"Republican states {number.mean():.1f} ± {number.std():.1f}, truth {truth.sum():.0f}")
+    print(f"largest R-hat of the partitions {partition_diagnostics(Y).r_hat.max():.3f}")
+    print(f"table        {path}")
 
 
 def _report_calibration(config: Config) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_drpm import DRPM
 
-__all__ = ["elections_model"]
+__all__ = ["elections_model", "sample_election", "sample_leans"]
 
 LEAN_SCALE = 3.0  # standard deviation of log-scores among the states
 
@@ -42,9 +42,32 @@ def elections_model(num_elections: int, num_states: int) -> Tensor:
         >>> elections_model(num_elections=3, num_states=5).shape
         torch.Size([3, 2, 5])
     """
-    zero = torch.zeros((), dtype=torch.float64)
-    log_s = pyro.sample("log_s", dist.Normal(zero, LEAN_SCALE).expand([num_states]).to_event(1))
+    log_s = sample_leans(num_states)
     with pyro.plate("elections", num_elections, dim=-1):
-        log_omega = pyro.sample("log_omega", dist.Normal(zero, 1.0))
-        weights = torch.stack([log_omega, torch.zeros_like(log_omega)], -1)
-        return pyro.sample("Y", DRPM(log_omega=weights, log_s=log_s))
+        return sample_election("log_omega", "Y", log_s)
+
+
+def sample_leans(num_states: int) -> Tensor:
+    """Log-scores of the states, shape ``(n,)``."""
+    zero = torch.zeros((), dtype=torch.float64)
+    leans: Tensor = pyro.sample(
+        "log_s", dist.Normal(zero, LEAN_SCALE).expand([num_states]).to_event(1)
+    )
+    return leans
+
+
+def sample_election(swing: str, partition: str, log_s: Tensor) -> Tensor:
+    """How the states vote, given their leans.
+
+    Args:
+        swing: Name of the site of the year's log-weight.
+        partition: Name of that of the partition.
+        log_s: Log-scores, shape ``(n,)``.
+
+    Returns:
+        Shape ``(2, n)``, or ``(T, 2, n)`` in a plate of ``T`` elections.
+    """
+    log_omega = pyro.sample(swing, dist.Normal(log_s.new_zeros(()), 1.0))
+    weights = torch.stack([log_omega, torch.zeros_like(log_omega)], -1)
+    Y: Tensor = pyro.sample(partition, DRPM(log_omega=weights, log_s=log_s))
+    return Y

@@ -18,9 +18,12 @@ from torch.distributions import Normal
 from models.elections.calibration import calibration_ranks, rank_counts
 from models.elections.cli import main
 from models.elections.data import Elections, load_elections
+from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.model import LEAN_SCALE
 from models.elections.summary import named_draws, num_divergences, summarize
+
+STATES = " ".join(load_elections().states)
 
 
 def test_states_carried_in_each_year() -> None:
@@ -100,6 +103,30 @@ def test_guide_approximates_the_exact_posterior(two_states: Tensor) -> None:
         assert values.std().item() == pytest.approx(std, rel=0.3)
 
 
+@pytest.mark.parametrize("called", [False, True])
+def test_forecast_of_the_exact_posterior(two_states: Tensor, called: bool) -> None:
+    """The third election from the first two, in each of which state A alone was Republican."""
+    known = torch.tensor([torch.nan, 0.0]).double() if called else None
+    mcmc = draw_forecast(
+        two_states[:2], known, num_chains=1, num_warmup=60, num_draws=200, seed=0, progress=False
+    )
+    difference = torch.linspace(-40, 40, 8001, dtype=torch.float64)
+    log_weight = Normal(0.0, LEAN_SCALE * 2**0.5).log_prob(difference)
+    weight = (log_weight + 2 * torch.nn.functional.logsigmoid(difference)).softmax(0)
+    first = float((weight * difference.sigmoid()).sum())
+    swing = torch.linspace(-8, 8, 2001, dtype=torch.float64)
+    numbers = torch.stack([torch.zeros_like(swing), swing + torch.tensor(4.0).log(), 2 * swing])
+    none, one, both = (numbers.softmax(0) * Normal(0.0, 1.0).log_prob(swing).softmax(0)).sum(-1)
+    # Neither, A alone, B alone, both.
+    prob = torch.stack([none, one * first, one * (1 - first), both])
+    if called:
+        prob = prob * torch.tensor([1.0, 1.0, 0.0, 0.0])
+    votes = mcmc.get_samples()["Y_next"][:, 0]
+    found = (votes @ torch.tensor([1.0, 2.0]).double()).long().bincount(minlength=4) / 200
+    # Four standard errors of eighty effective draws.
+    torch.testing.assert_close(found.double(), prob / prob.sum(), atol=0.22, rtol=0)
+
+
 def test_posteriors_are_calibrated() -> None:
     num_draws, num_bins = 19, 5
     ranks = calibration_ranks(
@@ -155,7 +182,8 @@ def test_command_line_prints_and_saves(
     printed = capsys.readouterr().out
     assert "log_s[B]" in printed
     assert "largest R-hat" in printed
-    for name in ("posterior.csv", "leans.png", "ranks.png"):
+    assert "3 from the elections before" in printed
+    for name in ("posterior.csv", "leans.png", "forecast.csv", "ranks.png"):
         assert (tmp_path / "run" / name).exists()
         assert name in printed
 
@@ -165,6 +193,7 @@ def test_command_line_prints_and_saves(
     [
         (["--chains", "1"], "error: chains must be at least 2, but is 1"),
         (["--svi-steps", "0"], "error: svi_steps must be positive, but is 0"),
+        (["--called", "FL", "XX"], f"error: called must be states of {STATES}, but has XX"),
     ],
 )
 def test_bad_settings_end_with_one_line(

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _REACH = 2  # ranks on both sides of a boundary
+_MAX_ELEMENTS = 10_000
 
 
 def move_boundaries(
@@ -33,7 +34,9 @@ def move_boundaries(
     log_s: Floats,
     log_other: Callable[[Integers], Floats],
 ) -> None:
-    """Draw anew the subsets of two elements next to each boundary, given all others.
+    """Draw anew the subsets of two elements next to some boundaries, given all others.
+
+    All boundaries if there are few elements, else as many as 10,000 elements in all allow.
 
     The elements that are not in subsets before ``k`` are ranked by their scores for ``k``. Of those
     around the rank at which ``k`` ends without the element, one is drawn from all subsets from
@@ -48,7 +51,8 @@ def move_boundaries(
     """
     scores = torch.from_numpy(np.ascontiguousarray(log_s))
     num_subsets = len(scores)
-    for k in range(num_subsets - 1):
+    number = max(1, _MAX_ELEMENTS // len(labels))
+    for k in rng.permutation(num_subsets - 1)[:number].tolist():
         rest = np.flatnonzero(labels >= k)
         ranked = rest[np.argsort(-log_s[k, rest], kind="stable")]
         for is_member in (True, False):
