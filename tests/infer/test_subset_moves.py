@@ -61,11 +61,11 @@ def test_labelled_posterior_of_a_mixture(name: str) -> None:
     prob = log_joint(law, every).softmax(0)
     pyro.set_rng_seed(0)
     kernel = PartitionGibbs(mixture, functools.partial(NUTS, max_tree_depth=4))
-    mcmc = MCMC(kernel, 700, warmup_steps=50, disable_progbar=True)
+    mcmc = MCMC(kernel, 400, warmup_steps=50, disable_progbar=True)
     mcmc.run(law)
     codes = mcmc.get_samples()["Y"].argmax(-2) @ (K ** torch.arange(N - 1, -1, -1))
     shares = torch.bincount(codes, minlength=len(prob)) / len(codes)
-    independent = dist.Multinomial(700, prob).sample((20,)) / 700
+    independent = dist.Multinomial(400, prob).sample((20,)) / 400
     distance = (shares - prob).abs().sum() / 2
     assert distance < 2.5 * (independent - prob).abs().sum(-1).mean() / 2
 

@@ -4,7 +4,7 @@
 """Moves of single elements at the boundaries of subsets, without auxiliary times.
 
 Where scores are far apart, a time that fits the elements on both sides of it fits no others, and no
-element crosses a boundary for a long time. So this move looks at the mass itself, which takes an
+element crosses a boundary for a long time. So these moves look at the mass itself, which takes an
 integral for every candidate, and only at elements that the scores put next to a boundary.
 """
 
@@ -19,53 +19,77 @@ from numpy.typing import NDArray
 
 from pyro_drpm.ops.assignment.probability import log_subset_assignment_probability
 
-__all__ = ["move_boundaries", "rank_at_boundary"]
+__all__ = ["move_at_boundary", "rank_at_boundary", "swap_at_boundary"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+LogOther = Callable[[Integers], Floats]
 
 _REACH = 2  # ranks on both sides of a boundary
-_MAX_ELEMENTS = 10_000
 
 
-def move_boundaries(
-    rng: np.random.Generator,
-    labels: Integers,
-    log_s: Floats,
-    log_other: Callable[[Integers], Floats],
+def move_at_boundary(
+    rng: np.random.Generator, labels: Integers, log_s: Floats, log_other: LogOther
 ) -> None:
-    """Draw anew the subsets of two elements next to some boundaries, given all others.
+    """Draw anew the subsets of two elements next to a random boundary, given all others.
 
-    All boundaries if there are few elements, else as many as 10,000 elements in all allow.
-
-    The elements that are not in subsets before ``k`` are ranked by their scores for ``k``. Of those
+    The elements that are in no subset before ``k`` are ranked by their scores for ``k``. Of those
     around the rank at which ``k`` ends without the element, one is drawn from all subsets from
     ``k`` on. Whichever it goes to, it would have been chosen with the same probability.
 
     Args:
         rng: Source of randomness.
         labels: The subset of each element, shape ``(n,)``; changed in place.
-        log_s: Log-scores for every subset, shape ``(K, n)``.
+        log_s: Log-scores for every subset, shape ``(K, n)``, of two subsets at least.
         log_other: Log-probabilities of labels of shape ``(m, n)`` but for their assignment given
             the sizes, shape ``(m,)``.
     """
+    k, ranked = _ranked_at_boundary(rng, labels, log_s)
+    for is_member in (True, False):
+        offset = int(rng.integers(-_REACH, _REACH))
+        rank = rank_at_boundary(labels[ranked] == k, is_member, offset)
+        if rank is not None:
+            candidates = np.repeat(labels[None], len(log_s) - k, 0)
+            candidates[:, ranked[rank]] = np.arange(k, len(log_s))
+            labels[:] = _drawn(rng, candidates, log_s, log_other)
+
+
+def swap_at_boundary(
+    rng: np.random.Generator, labels: Integers, log_s: Floats, log_other: LogOther
+) -> None:
+    """Draw anew which of two elements next to a random boundary is in which subset.
+
+    Arguments are those of :func:`move_at_boundary`. A swap leaves the boundary where it is.
+    """
+    k, ranked = _ranked_at_boundary(rng, labels, log_s)
+    ranks = (labels == k).sum() + rng.integers(-_REACH, _REACH, size=2)
+    if (ranks >= 0).all() and (ranks < len(ranked)).all():
+        pair = ranked[ranks]
+        candidates = np.repeat(labels[None], 2, 0)
+        candidates[1, pair] = labels[pair[::-1]]
+        if labels[pair[0]] != labels[pair[1]]:
+            labels[:] = _drawn(rng, candidates, log_s, log_other)
+
+
+def _ranked_at_boundary(
+    rng: np.random.Generator, labels: Integers, log_s: Floats
+) -> tuple[int, Integers]:
+    """A subset, and the elements from it on by their scores for it."""
+    k = int(rng.integers(len(log_s) - 1))
+    rest = np.flatnonzero(labels >= k)
+    return k, rest[np.argsort(-log_s[k, rest], kind="stable")]
+
+
+def _drawn(
+    rng: np.random.Generator, candidates: Integers, log_s: Floats, log_other: LogOther
+) -> Integers:
+    """One of some labels, shape ``(m, n)``."""
+    Y = F.one_hot(torch.from_numpy(candidates), len(log_s)).mT.double()
     scores = torch.from_numpy(np.ascontiguousarray(log_s))
-    num_subsets = len(scores)
-    number = max(1, _MAX_ELEMENTS // len(labels))
-    for k in rng.permutation(num_subsets - 1)[:number].tolist():
-        rest = np.flatnonzero(labels >= k)
-        ranked = rest[np.argsort(-log_s[k, rest], kind="stable")]
-        for is_member in (True, False):
-            offset = int(rng.integers(-_REACH, _REACH))
-            rank = rank_at_boundary(labels[ranked] == k, is_member, offset)
-            if rank is None:
-                continue
-            candidates = np.repeat(labels[None], num_subsets - k, 0)
-            candidates[:, ranked[rank]] = np.arange(k, num_subsets)
-            Y = F.one_hot(torch.from_numpy(candidates), num_subsets).mT.double()
-            log_p = log_subset_assignment_probability(scores, Y, hard=True).numpy()
-            log_p = log_p + log_other(candidates) + rng.gumbel(size=len(log_p))
-            labels[:] = candidates[int(log_p.argmax())]
+    log_p = log_subset_assignment_probability(scores, Y, hard=True).numpy()
+    noise = rng.gumbel(size=len(candidates))
+    chosen: Integers = candidates[int((log_p + log_other(candidates) + noise).argmax())]
+    return chosen
 
 
 def rank_at_boundary(members: NDArray[np.bool_], is_member: bool, offset: int) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_drpm.ops.gibbs.arrivals import Arrivals
-from pyro_drpm.ops.gibbs.boundaries import move_boundaries
+from pyro_drpm.ops.gibbs.boundaries import move_at_boundary, swap_at_boundary
 from pyro_drpm.ops.gibbs.size_factors import SizeFactors
 
 __all__ = ["Sweep"]
@@ -24,8 +24,6 @@ Rest = Callable[[Integers], float]
 _BLOCK = 64
 # Impossible, but not so that what is as impossible could not be compared.
 _NEVER = -1e30
-# Log-scores that span more than this make auxiliary times move slowly.
-_FAR_APART = 8.0
 
 
 class Sweep:
@@ -68,8 +66,10 @@ class Sweep:
         self.swap_elements()
         if self._sizes.are_bounded:
             self.divide_pairs()
-        if self._log_s is not None and (np.ptp(self._log_s[:-1], 1) > _FAR_APART).any():
-            move_boundaries(self._rng, self.labels, self._log_s, self._log_other)
+        if self._log_s is not None and len(self._log_s) > 1:
+            move_at_boundary(self._rng, self.labels, self._log_s, self._log_other)
+            if self._sizes.are_bounded:
+                swap_at_boundary(self._rng, self.labels, self._log_s, self._log_other)
         return self.labels
 
     def _log_other(self, labels: Integers) -> Floats:
