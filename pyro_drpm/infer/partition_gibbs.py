@@ -18,7 +18,7 @@ from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
 from pyro_drpm.infer.given_partitions import GivenPartitions
-from pyro_drpm.infer.partition_terms import partition_of
+from pyro_drpm.infer.partition_terms import has_mask, partition_of
 from pyro_drpm.infer.site_sweep import SiteSweep
 from pyro_drpm.infer.subset_moves import SubsetMoves
 
@@ -41,10 +41,10 @@ class PartitionGibbs(MCMCKernel):
 
     The integrals of this mass are turned into auxiliary times, see
     :mod:`pyro_drpm.ops.gibbs.arrivals`, so that a sweep takes ``O(K n)``, on the CPU, wherever the
-    model is. It runs the model ``K + 3`` times if each site that depends on a partition has a
-    log-probability for each element that depends on the subset of this element alone, as in a
-    mixture with a plate over the data. This is tried out, and checked after every sweep. A site
-    of another kind makes up to ``K n`` runs necessary.
+    model is. It runs the model ``K + 3`` times, and four times more where subsets have parameters,
+    if each site that depends on a partition has a log-probability for each element that depends on
+    the subset of this element alone, as in a mixture with a plate over the data. This is tried out,
+    and checked after every sweep. A site of another kind makes up to ``K n`` runs necessary.
 
     Args:
         model: With one or more :class:`~pyro_drpm.DRPM` sites that are not observed, of any batch
@@ -58,7 +58,8 @@ class PartitionGibbs(MCMCKernel):
     Raises:
         ValueError: When sampling begins, if no partition is latent, a latent site is discrete, a
             plate draws subsamples, a partition is scaled or masked, or the kernel is another or
-            compiled, which would go on with the first partition.
+            compiled, which would go on with the first partition; later, if a log-probability is
+            not a number.
 
     References:
         Sutter et al.: Differentiable random partition models. NeurIPS 2023, arXiv 2305.16841 (the
@@ -208,7 +209,8 @@ def _latent_sites(trace: Any) -> tuple[list[str], list[str]]:
         elif site["is_observed"]:
             continue
         elif partition_of(fn) is not None:
-            if site["mask"] is not None or not is_identically_one(site["scale"]):
+            is_masked = site["mask"] is not None or has_mask(fn)
+            if is_masked or not is_identically_one(site["scale"]):
                 raise ValueError(
                     f"PartitionGibbs: expected site {name!r} without scale and mask, which change "
                     "the law of the partition."

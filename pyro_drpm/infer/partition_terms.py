@@ -33,7 +33,7 @@ from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.ranks import Ranks
 from pyro_drpm.types import Bound
 
-__all__ = ["Weights", "drawn_term", "given_term", "partition_of", "score"]
+__all__ = ["Weights", "drawn_term", "given_term", "has_mask", "partition_of", "score"]
 
 
 class Weights(NamedTuple):
@@ -176,16 +176,17 @@ class _Part(NamedTuple):
 def _are_weighted_alike(guide: Any, model: Any) -> bool:
     """Whether guide and model scale and mask a site in the same way."""
     unmasked = all(
-        site["mask"] is None and not _has_mask(site["partition"]) for site in (guide, model)
+        site["mask"] is None and not has_mask(site["partition"]) for site in (guide, model)
     )
     scales = guide["scale"], model["scale"]
     numbers = not any(isinstance(scale, Tensor) for scale in scales)
     return unmasked and (scales[0] is scales[1] or (numbers and scales[0] == scales[1]))
 
 
-def _has_mask(fn: Any) -> bool:
+def has_mask(fn: Any) -> bool:
+    """Whether a site's distribution is masked, by itself or inside of wrappers."""
     return isinstance(fn, MaskedDistribution) or (
-        hasattr(fn, "base_dist") and _has_mask(fn.base_dist)
+        hasattr(fn, "base_dist") and has_mask(fn.base_dist)
     )
 
 

@@ -61,6 +61,11 @@ class SiteSweep:
         terms = self._terms.at(evaluate)
         while True:
             table = terms.table(before)
+            if np.isnan(table).any():
+                raise ValueError(
+                    f"PartitionGibbs: expected log-probabilities of partitions at site "
+                    f"{self._name!r}, but got nan from {', '.join(terms.elementwise)}."
+                )
             after = self._swept(fn, before.copy(), table, terms.rest if terms.whole else None)
             # A site that was taken for another kind makes another sweep necessary.
             if terms.check(before, after, table):

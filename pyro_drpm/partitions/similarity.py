@@ -18,7 +18,7 @@ from pyro_drpm.types import Partitions
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["similarity_matrix"]
+__all__ = ["draw_shares", "similarity_matrix"]
 
 
 def similarity_matrix(draws: Partitions, weights: Tensor | ArrayLike | None = None) -> Tensor:
@@ -52,7 +52,7 @@ def similarity_matrix(draws: Partitions, weights: Tensor | ArrayLike | None = No
         for _, members in indicator_rows(labels):
             together.addmm_(members.mT, members)  # whole numbers, exact in float32
         return together.double() / len(labels)
-    share = _shares(weights, labels)
+    share = draw_shares(weights, labels)
     of_rows = share.repeat_interleave(count_subsets(labels))
     weighted, start = torch.zeros(n, n, dtype=torch.float64, device=labels.device), 0
     for _, members in indicator_rows(labels):
@@ -62,8 +62,14 @@ def similarity_matrix(draws: Partitions, weights: Tensor | ArrayLike | None = No
     return weighted
 
 
-def _shares(weights: Tensor | ArrayLike, labels: Tensor) -> Tensor:
-    """Weights that add up to 1, float64."""
+def draw_shares(weights: Tensor | ArrayLike | None, labels: Tensor) -> Tensor:
+    """Weights of draws ``(draws, n)`` that add up to 1, float64; equal ones if none are given.
+
+    Raises:
+        ValueError: As :func:`similarity_matrix`.
+    """
+    if weights is None:
+        return torch.full(labels.shape[:1], 1 / len(labels), device=labels.device).double()
     given = as_tensor(weights).detach().to(labels.device).double()
     if given.shape != labels.shape[:1]:
         raise ValueError(

@@ -313,6 +313,24 @@ def test_models_that_cannot_be_sampled(model: Any, kernel: Any, message: str) ->
         mcmc.run()
 
 
+def test_masks_of_the_distribution_itself_are_refused() -> None:
+    def model() -> None:
+        pyro.sample("Y", DRPM(torch.ones(2), torch.ones(4)).mask(False))
+
+    with pytest.raises(ValueError, match="without scale and mask"):
+        run(model, 2)
+
+
+def test_log_probabilities_that_are_no_numbers() -> None:
+    def model() -> None:
+        Y = pyro.sample("Y", DRPM(torch.ones(2), torch.ones(4)))
+        with pyro.plate("data", 4):
+            pyro.factor("odd", (Y[0] - 0.5).sqrt())
+
+    with pytest.raises(ValueError, match="at site 'Y', but got nan from odd"):
+        run(model, 2)
+
+
 def test_likelihoods_of_zero_are_left() -> None:
     """A first draw of the prior may be impossible."""
 

@@ -217,6 +217,35 @@ def test_draws_with_more_subsets_than_the_reference() -> None:
     assert relabel([[2, 1, 0]], [0, 0, 0]).unique().tolist() == [0, 1, 2]
 
 
+def test_draws_agree_without_a_reference() -> None:
+    """Copies of a partition of four subsets with some noise, under names at random."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(20) % 4
+    noise = torch.randint(4, (50, 20), generator=generator)
+    noisy = torch.where(torch.rand(50, 20, generator=generator) < 0.15, noise, truth)
+    names = torch.stack([torch.randperm(4, generator=generator) for _ in range(50)])
+    found = relabel(names.gather(1, noisy))
+    agree = torch.stack([(found == one).double().mean() for one in _renamings(noisy, 4)])
+    assert float(agree.max()) > 0.98
+    for one, other in zip(found, noisy, strict=True):
+        assert float(partition_loss(one, other)) == pytest.approx(0, abs=1e-12)
+
+
+def _renamings(labels: Tensor, number: int) -> list[Tensor]:
+    return [torch.tensor(p)[labels] for p in itertools.permutations(range(number))]
+
+
+def test_names_are_those_of_most_weight() -> None:
+    draws = [[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    light = relabel(draws, weights=[10.0, 1.0, 1.0])
+    assert light[0].tolist() == [0, 0, 1, 1]
+    assert torch.equal(light, relabel(draws, reference=draws[0]))
+    with pytest.raises(ValueError, match="either a reference, or weights"):
+        relabel(draws, draws[0], weights=[1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="3 weights, one for each draw"):
+        relabel(draws, weights=[1.0])
+
+
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(ImportError, match=r"scipy is needed, .* 'pyro-drpm\[metrics\]'"):
