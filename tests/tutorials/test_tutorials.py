@@ -23,6 +23,16 @@ EXEMPT = {
         "4.2": "lemma of the paper",
         "65,536": "limit of enumeration in the package",
     },
+    "how_many_clusters": {
+        "0.17": "1.11 less 0.94",
+        "1990": "year of a paper",
+        "1995": "year of a paper",
+        "2025": "year of a paper",
+        "85": "volume of a journal",
+        "82": "the galaxies, which the code lists",
+        "95": "level of the ball, the default of credible_ball",
+        "2506.16295": "number of a paper",
+    },
     "known_sizes": {},
     "partitions_in_five_minutes": {"65,536": "limit of enumeration in the package"},
     "posterior_of_partitions": {
