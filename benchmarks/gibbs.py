@@ -74,7 +74,6 @@ def main(elements: int = 2_000_000, seed: int = 0, out: Path = Path("results/mcm
             rows.append((name, n, num_subsets, num_sweeps, spent))
             print(f"n {n:>7}, K {num_subsets:>3}  {spent:10.2f} ms a sweep, {name}", flush=True)
     titles = ("prior", "n", "K", "sweeps", "ms")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "speed.csv"
     write_csv(path, titles, rows)
     print(f"table        {path}")

@@ -113,7 +113,6 @@ def main(
         rows.append((name, f"{chisquare(counts.numpy()).pvalue:.3f}", *counts.tolist()))
     titles = ("quantity", "p-value", *(f"bin {b}" for b in range(bins)))
     print(format_table(titles, [tuple(map(str, row)) for row in rows]))
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "calibration.csv"
     write_csv(path, titles, rows)
     print(f"table        {path}")

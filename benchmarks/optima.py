@@ -82,7 +82,6 @@ def main(cases: int = 500, out: Path = Path("results/partitions")) -> None:
     rows = [(kind, cases, missed[kind], f"{100 * excess[kind]:.1f}") for kind in KINDS]
     titles = ("wanted", "cases", "missed", "largest excess, %")
     print(format_table(titles, [tuple(map(str, row)) for row in rows]))
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "optima.csv"
     write_csv(path, titles, rows)
     print(f"table        {path}")

@@ -116,45 +116,44 @@ def _rows(summaries: Mapping[str, DataFrame]) -> Iterator[tuple[str, ...]]:
 
 
 def _report_forecast(config: Config, elections: Elections) -> None:
-    *before, last = elections.partitions
-    truth, is_called = last[0], torch.tensor([s in config.called for s in elections.states])
-    called = torch.where(is_called, truth, torch.nan) if config.called else None
+    before, last = elections.partitions[:-1], elections.partitions[-1]
+    is_called = torch.tensor([state in config.called for state in elections.states])
     mcmc = draw_forecast(
-        torch.stack(before),
-        called,
+        before,
+        torch.where(is_called, last[0], torch.nan) if config.called else None,
         num_chains=config.chains,
         num_warmup=config.warmup,
         num_draws=config.draws,
         seed=config.seed,
     )
     Y = mcmc.get_samples(group_by_chain=True)["Y_next"]
-    draws = Y.flatten(0, 1)[:, 0]
-    probability, often = draws.mean(0), torch.stack(before)[:, 0].mean(0)
-    table = DataFrame(
-        {
-            "state": elections.states,
-            "republican": truth.numpy(),
-            "called": is_called.numpy(),
-            "probability": probability.numpy(),
-            "share of earlier years": often.numpy(),
-        }
-    )
-    path = config.out / "forecast.csv"
-    table.to_csv(path, index=False)
-    open_states = table[~table["called"]].sort_values("probability")
-    doubtful = open_states[open_states["probability"].between(0.1, 0.9)]
-    print(f"\n{elections.years[-1]} from the elections before, Republican with a probability of")
-    rows = [(s, f"{p:.2f}", f"{y:.0f}") for s, p, y in doubtful.iloc[:, [0, 3, 1]].to_numpy()]
-    print(format_table(("state", "probability", "truth"), rows))
-    errors = {
-        name: (open_states[name] - open_states["republican"]) ** 2 for name in table.columns[3:]
+    votes = Y.flatten(0, 1)[:, 0]
+    columns = {
+        "state": elections.states,
+        "republican": last[0].numpy(),
+        "called": is_called.numpy(),
+        "probability": votes.mean(0).numpy(),
+        "share of earlier years": before[:, 0].mean(0).numpy(),
     }
-    score = ", ".join(f"{error.mean():.3f} by {name}" for name, error in errors.items())
-    number = draws.sum(-1)
-    print(f"mean squared error (Brier) {score}")
-    print(f"Republican states {number.mean():.1f} ± {number.std():.1f}, truth {truth.sum():.0f}")
+    table, path = DataFrame(columns), config.out / "forecast.csv"
+    table.to_csv(path, index=False)
+    number = votes.sum(-1)
+    print(f"\n{elections.years[-1]} from the elections before, Republican with a probability of")
+    _print_forecast(table[~table["called"]])
+    print(f"Republican states {number.mean():.1f} ± {number.std():.1f}, truth {last[0].sum():.0f}")
     print(f"largest R-hat of the partitions {partition_diagnostics(Y).r_hat.max():.3f}")
     print(f"table        {path}")
+
+
+def _print_forecast(table: DataFrame) -> None:
+    """Print the states that are in doubt, and mean squared errors of all."""
+    doubtful = table[table["probability"].between(0.1, 0.9)].sort_values("probability")
+    shown = zip(doubtful["state"], doubtful["probability"], doubtful["republican"], strict=True)
+    rows = [(state, f"{chance:.2f}", f"{truth:.0f}") for state, chance, truth in shown]
+    print(format_table(("state", "probability", "truth"), rows))
+    for name in ("probability", "share of earlier years"):
+        error = ((table[name] - table["republican"]) ** 2).mean()
+        print(f"mean squared error of the {name} {error:.3f}")
 
 
 def _report_calibration(config: Config) -> None:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pyro
 import torch
 from pyro.infer import MCMC
 from torch import Tensor
 
+from models.elections.inference import chains
 from models.elections.model import sample_election, sample_leans
 from pyro_drpm.infer import PartitionGibbs
 
@@ -70,15 +69,6 @@ def draw_forecast(
         The finished run; ``Y_next`` is ``(2, n)``.
     """
     pyro.set_rng_seed(seed)
-    with warnings.catch_warnings():
-        # With few cores the chains run one after another, which takes longer and is no error.
-        warnings.filterwarnings("ignore", "num_chains=.*available_cpu", UserWarning)
-        mcmc = MCMC(
-            PartitionGibbs(forecast_model),
-            num_samples=num_draws,
-            warmup_steps=num_warmup,
-            num_chains=num_chains,
-            disable_progbar=not progress,
-        )
+    mcmc = chains(PartitionGibbs(forecast_model), num_chains, num_warmup, num_draws, progress)
     mcmc.run(partitions, called)
     return mcmc

@@ -53,10 +53,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     """Write a table as CSV, every number with all its digits.
 
     Args:
-        path: Where to save the file.
+        path: Where to save the file; its folder is made.
         header: Titles of the columns.
         rows: Their cells.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

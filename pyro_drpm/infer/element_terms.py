@@ -36,7 +36,8 @@ class ElementTerms:
     that are drawn later.
 
     Args:
-        evaluate: Log-probabilities of sites, all if no names are given.
+        evaluate: Log-probabilities of sites, all if no names are given; other latent sites may have
+            other values at every call of a method.
         labels: Any labels, shape ``(*batch, n)``.
         num_subsets: The number ``K``.
         rng: Source of randomness.
@@ -59,7 +60,9 @@ class ElementTerms:
         here = self._evaluate(labels, None)
         self._tolerance = max([torch.finfo(x.dtype).eps ** 0.5 for x in here.values()], default=0.0)
         try:
-            shifted = [self._evaluate(self._shift(labels, r), None) for r in self._shifts()]
+            shifted = [
+                self._evaluate(self._shift(labels, r), None) for r in range(self._num_subsets)
+            ]
             tests = [rng.integers(self._num_subsets, size=labels.shape) for _ in range(_NUM_TESTS)]
             tested = [(test, self._evaluate(test, None)) for test in tests]
         except (RuntimeError, ValueError, IndexError):  # of partitions that the law excludes, say
@@ -79,20 +82,12 @@ class ElementTerms:
             else:
                 self.whole.add(name)
 
-    def at(self, evaluate: Evaluate) -> ElementTerms:
-        """The same, where other latent sites have other values."""
-        self._evaluate = evaluate
-        return self
-
-    def _shifts(self) -> range:
-        return range(self._num_subsets)
-
     def _shift(self, labels: Integers, by: int) -> Integers:
         return (labels + by) % self._num_subsets
 
     def _table(self, labels: Integers, columns: list[Floats]) -> Floats:
         table = np.empty((*labels.shape, self._num_subsets))
-        for by, column in zip(self._shifts(), columns, strict=True):
+        for by, column in zip(range(self._num_subsets), columns, strict=True):
             np.put_along_axis(table, self._shift(labels, by)[..., None], column[..., None], -1)
         return table
 
@@ -101,7 +96,7 @@ class ElementTerms:
         if not self.elementwise:
             return np.zeros((*labels.shape, self._num_subsets))
         columns = []
-        for by in self._shifts():
+        for by in range(self._num_subsets):
             values = self._evaluate(self._shift(labels, by), self.elementwise)
             columns.append(self._of_elements(values))
         return self._table(labels, columns)

@@ -39,6 +39,7 @@ class SiteSweep:
         self, name: str, trace: Callable[[dict[str, Tensor]], Any], rng: np.random.Generator
     ) -> None:
         self._name, self._trace, self._rng = name, trace, rng
+        self._values: dict[str, Tensor] = {}
         self._terms: ElementTerms | None = None
         self.moved = 0.0  # part of the elements that the last sweep moved
 
@@ -48,30 +49,33 @@ class SiteSweep:
         Args:
             values: Of all latent sites, this one among them.
         """
-        old = values[self._name]
+        old, self._values = values[self._name], values
         fn = partition_of(self._trace(values).nodes[self._name]["fn"])
-
-        def evaluate(labels: Integers, names: Collection[str] | None) -> dict[str, Tensor]:
-            trace = self._trace({**values, self._name: _as_value(labels, old)})
-            return _log_probs(trace, self._name, names)
-
         before = old.argmax(-2).cpu().numpy()
         if self._terms is None:
-            self._terms = ElementTerms(evaluate, before, old.shape[-2], self._rng)
-        terms = self._terms.at(evaluate)
+            self._terms = ElementTerms(self._evaluate, before, old.shape[-2], self._rng)
+        terms = self._terms
         while True:
             table = terms.table(before)
-            if np.isnan(table).any():
-                raise ValueError(
-                    f"PartitionGibbs: expected log-probabilities of partitions at site "
-                    f"{self._name!r}, but got nan from {', '.join(terms.elementwise)}."
-                )
             after = self._swept(fn, before.copy(), table, terms.rest if terms.whole else None)
             # A site that was taken for another kind makes another sweep necessary.
             if terms.check(before, after, table):
                 break
         self.moved = float((before != after).mean())
         return _as_value(after, old)
+
+    def _evaluate(self, labels: Integers, names: Collection[str] | None) -> dict[str, Tensor]:
+        """Log-probabilities of other sites, where this one has other labels."""
+        value = _as_value(labels, self._values[self._name])
+        trace = self._trace({**self._values, self._name: value})
+        log_probs = _log_probs(trace, self._name, names)
+        for name, log_prob in log_probs.items():
+            if log_prob.isnan().any():
+                raise ValueError(
+                    f"PartitionGibbs: expected the log-probability of site {name!r} to be a number "
+                    f"at every value of {self._name!r}, but got nan."
+                )
+        return log_probs
 
     def _swept(self, fn: DRPM, labels: Integers, table: Floats, rest: Rest | None) -> Integers:
         """Labels after a sweep over each partition of a batch."""

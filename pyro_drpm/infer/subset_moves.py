@@ -59,7 +59,9 @@ class SubsetMoves:
             return values
         trace = self._trace(values)
         values, trace = self._accepted(trace, values, *self._permuted(values))
-        return self._accepted(trace, values, *self._refreshed(trace, values))[0]
+        if (self._sizes(values) == 0).any():
+            values, _ = self._accepted(trace, values, *self._refreshed(trace, values))
+        return values
 
     def _accepted(
         self, trace: Any, values: Params, proposed: Params, log_ratio: Tensor | float

@@ -11,6 +11,7 @@ until a whole sweep has changed nothing.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.partitions.costs import Costs
@@ -77,17 +78,16 @@ class BoundedSearch:
         if self.bounds.sizes is None and self.bounds.least == 1:
             num_slots = min(num_slots + 1, self.bounds.numbers[-1])  # one to open
         self.costs.reset(labels, num_slots)
+        sizes = F.one_hot(labels, num_slots + 1).sum(1)
         for item in self._rand(*labels.shape).argsort(-1).unbind(-1):
             if self.bounds.sizes is None:
-                self._move(labels, item, num_slots)
+                self._move(labels, item, sizes)
             self._swap(labels, item)
         return labels
 
-    def _move(self, labels: Tensor, item: Tensor, num_slots: int) -> None:
-        """Put an item where the loss is least, of the subsets that have room."""
+    def _move(self, labels: Tensor, item: Tensor, sizes: Tensor) -> None:
+        """Put an item where the loss is least, of the slots ``(R, slots + 1)`` that have room."""
         old = labels.gather(-1, item.unsqueeze(-1))
-        sizes = torch.zeros(len(labels), num_slots + 1, dtype=torch.long, device=labels.device)
-        sizes.scatter_add_(-1, labels, torch.ones_like(labels))
         self.costs.remove(item, old)
         left = sizes.gather(-1, old) - 1
         may_leave = (left == 0) | (left >= self.bounds.least)
@@ -103,6 +103,8 @@ class BoundedSearch:
         new = torch.where(best < at_own - SMALL, new + 1, old)
         self.costs.add(item, new)
         labels.scatter_(-1, item.unsqueeze(-1), new)
+        one = torch.ones_like(old)
+        sizes.scatter_add_(-1, old, -one).scatter_add_(-1, new, one)
 
     def _swap(self, labels: Tensor, item: Tensor) -> None:
         """Let an item swap places with the one where the loss falls most."""

@@ -64,10 +64,8 @@ def test_similarity_is_ordered_by_the_estimate(ax: Axes) -> None:
 def test_tree_puts_similar_items_next_to_each_other(ax: Axes) -> None:
     draws = torch.tensor([[0, 1, 0, 1, 0]] * 9 + [[0, 1, 1, 1, 0]])
     assert plot_dendrogram(draws, ax=ax) is ax
-    order = [int(text.get_text()) for text in ax.child_axes[0].get_yticklabels()] or None
+    assert len(ax.child_axes) == 1, "the tree"
     shown = np.asarray(ax.images[0].get_array())
-    assert order is None, "the items have no names at the tree"
-    assert shown.shape == (5, 5)
     # In some order the blocks of both groups are in one piece.
     groups = (shown[0] > 0.5).tolist()
     assert groups in ([True, True, False, False, False], [True, True, True, False, False])

@@ -41,7 +41,7 @@ class Sweep:
     """
 
     _last: int  # the last subset that is not empty
-    _full: float  # log-probability that its members come before its time
+    _full: float  # log-probability that its members come before its time, while elements move
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Sweep:
         self._counts = np.bincount(labels, minlength=log_likelihood.shape[1])
         self._gains = sizes.gains(self._counts)
         self._arrivals = None if log_s is None else Arrivals(rng, log_s, labels)
-        self._reset_last()
+        self._last = self._last_below(len(self._counts))
 
     def run(self) -> Integers:
         """All moves that help, and the labels after them."""
@@ -85,6 +85,7 @@ class Sweep:
         """Draw the subset of each element in turn, given those of all others."""
         noise = self._rng.gumbel(size=self._log_likelihood.shape) + self._log_likelihood
         weights, last = self._with_arrivals(noise), self._last
+        self._full = self._log_full(last)
         for i, k in enumerate(self.labels.tolist()):
             alone = self._counts[k] == 1
             if alone and k < self._last and self._sizes.empty_last:
@@ -123,14 +124,13 @@ class Sweep:
 
     def _log_full_without(self, i: int, k: int, without: int) -> float:
         """Log-probability that all members of a subset but one element come before its time."""
-        assert self._arrivals is not None
+        assert self._arrivals is not None  # else no subset has a time
         if without != self._last:
             return self._log_full(without)
         return self._full - (float(self._arrivals.log_member(i, k)) if k == without else 0.0)
 
     def _log_full(self, k: int) -> float:
-        assert self._arrivals is not None
-        if k >= len(self._counts) - 1:
+        if self._arrivals is None or k >= len(self._counts) - 1:
             return 0.0
         return float(self._arrivals.log_member(np.flatnonzero(self.labels == k), k).sum())
 
@@ -167,10 +167,6 @@ class Sweep:
         some = np.flatnonzero(self._counts[:k])
         return int(some[-1]) if len(some) else -1
 
-    def _reset_last(self) -> None:
-        self._last = self._last_below(len(self._counts))
-        self._full = 0.0 if self._arrivals is None else self._log_full(self._last)
-
     def swap_elements(self) -> None:
         """Propose swaps of random pairs of elements, half as many as there are elements.
 
@@ -194,7 +190,6 @@ class Sweep:
         self.labels[i], self.labels[j] = b, a
         if self._arrivals is not None:
             self._arrivals.swapped(i, j, a, b)
-            self._full = self._log_full(self._last)
 
     def _kept_swaps(self, i: Integers, j: Integers, a: Integers, b: Integers) -> NDArray[np.bool_]:
         """Which swaps the rest of the likelihood accepts as well, one after the other."""
@@ -231,8 +226,7 @@ class Sweep:
             members = self._rng.permutation(np.concatenate([by_subset[a], by_subset[b]]))
             for start in range(0, len(members), block):
                 self._divide(members[start : start + block], a, b, weights)
-        if self._arrivals is None:
-            self._reset_last()
+        self._last = self._last_below(len(self._counts))
 
     def _divide(self, members: Integers, a: int, b: int, weights: Floats) -> None:
         before = self.labels[members]
