@@ -5,6 +5,7 @@
 
 from models.data.factor_datasets import FactorDatasetName, load_factor_images
 from models.data.factors import FactorImages, ImagePair, SharedFactors
+from models.data.galaxies import load_galaxies
 from models.data.images import DatasetName, ImageData, Split, load_images
 from models.data.items import Items, Scaler, Scaling, fit_scaler
 from models.data.multi_digits import make_multi_digits
@@ -33,6 +34,7 @@ __all__ = [
     "Split",
     "fit_scaler",
     "load_factor_images",
+    "load_galaxies",
     "load_images",
     "load_items",
     "load_pairs",

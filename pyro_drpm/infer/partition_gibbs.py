@@ -17,10 +17,12 @@ from pyro.infer.mcmc import HMC, NUTS
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
 
+from pyro_drpm.distributions.arguments import checked_count
 from pyro_drpm.infer.given_partitions import GivenPartitions
 from pyro_drpm.infer.partition_terms import has_mask, partition_of
 from pyro_drpm.infer.site_sweep import SiteSweep
 from pyro_drpm.infer.subset_moves import SubsetMoves
+from pyro_drpm.infer.subset_parameters import SubsetParameters
 
 __all__ = ["PartitionGibbs"]
 
@@ -30,14 +32,15 @@ Params = dict[str, Tensor]
 class PartitionGibbs(MCMCKernel):
     r"""Gibbs sampling of partitions, for :class:`pyro.infer.MCMC`.
 
-    A step is a sweep over the elements of all partitions, and then a step of another kernel for the
-    continuous latent sites given the partitions. A sweep draws the subset of each element from its
-    law given all else, and proposes swaps of pairs of elements. Where sizes are bounded it also
-    divides the members of pairs of subsets anew. Where continuous sites are in a plate as large as
-    there are subsets, as the parameters of a mixture are, subsets also take each other's places
-    with their parameters, and empty ones draw theirs from the prior, so that labels switch and
-    subsets open and close. There is nothing to tune, and no approximation: the law of the
-    partitions that is sampled is that of :meth:`pyro_drpm.DRPM.log_prob`.
+    A step is one or more sweeps over the elements of all partitions, and then a step of another
+    kernel for the continuous latent sites given the partitions. A sweep draws the subset of each
+    element from its law given all else, and proposes swaps of pairs of elements. Where sizes are
+    bounded it also divides the members of pairs of subsets anew. Where continuous sites are in a
+    plate as large as there are subsets, as the parameters of a mixture are, subsets also take each
+    other's places with their parameters, and empty ones draw theirs from the prior, so that labels
+    switch and subsets open and close: in a Chinese restaurant with equal scores any of them. There
+    is no approximation: the law of the partitions that is sampled is that of
+    :meth:`pyro_drpm.DRPM.log_prob`.
 
     The integrals of this mass are turned into auxiliary times, see
     :mod:`pyro_drpm.ops.gibbs.arrivals`, so that a sweep takes ``O(K n)``, on the CPU, wherever the
@@ -51,11 +54,14 @@ class PartitionGibbs(MCMCKernel):
             shape. All other latent sites are continuous.
         kernel: Makes the kernel of the continuous sites from a model: :class:`pyro.infer.NUTS`,
             :class:`pyro.infer.HMC`, or one of these with options, by :func:`functools.partial`.
+        num_sweeps: In each step. A few help where subsets open and close and a sweep takes much
+            less time than a step of the kernel.
 
     Attributes:
         transforms: Of continuous sites to unconstrained space, by name.
 
     Raises:
+        ValueError: If the number of sweeps is no positive integer.
         ValueError: When sampling begins, if no partition is latent, a latent site is discrete, a
             plate draws subsamples, a partition is scaled or masked, or the kernel is another or
             compiled, which would go on with the first partition; later, if a log-probability is
@@ -67,6 +73,9 @@ class PartitionGibbs(MCMCKernel):
 
         Caron, F., Doucet, A.: Efficient Bayesian inference for generalized Bradley-Terry models.
         Journal of Computational and Graphical Statistics 21, 2012 (auxiliary times).
+
+        Neal, R. M.: Markov chain sampling methods for Dirichlet process mixture models. Journal of
+        Computational and Graphical Statistics 9, 2000 (algorithm 8: parameters of empty subsets).
 
     Example:
         Two groups, neither of more than four:
@@ -88,8 +97,14 @@ class PartitionGibbs(MCMCKernel):
         {'Y': (20, 2, 6), 'loc': (20, 2)}
     """
 
-    def __init__(self, model: Callable[..., Any], kernel: Callable[[Any], HMC] = NUTS) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        kernel: Callable[[Any], HMC] = NUTS,
+        num_sweeps: int = 1,
+    ) -> None:
         self.model = model
+        self.num_sweeps = checked_count(type(self).__name__, num_sweeps, "num_sweeps")
         self._make_kernel = kernel
         self.transforms: dict[str, Any] | None = None
         self._params: Params = {}
@@ -101,7 +116,7 @@ class PartitionGibbs(MCMCKernel):
         self._inner: HMC | None = None
         self._initial: Params = {}
         self._sweeps: dict[str, SiteSweep] = {}
-        self._moved, self._steps = 0.0, 0
+        self._moved, self._num_swept = 0.0, 0
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         """Find the latent sites, and draw first values from the prior where none are given."""
@@ -112,8 +127,11 @@ class PartitionGibbs(MCMCKernel):
         self._given = GivenPartitions(values)
         # Follows Pyro's generator, and leaves NumPy's alone.
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        self._sweeps = {name: SiteSweep(name, self._trace, rng) for name in partitions}
-        self._moves = [SubsetMoves(name, self._trace, trace, rng) for name in partitions]
+        self._sweeps, self._moves = {}, []
+        for name in partitions:
+            parameters = SubsetParameters(name, trace)
+            self._sweeps[name] = SiteSweep(name, parameters, self._trace, rng)
+            self._moves.append(SubsetMoves(name, parameters, self._trace, rng))
         self._params, self.transforms = values, {}
         if continuous:
             self._inner = self._made_kernel()
@@ -143,14 +161,10 @@ class PartitionGibbs(MCMCKernel):
         self._initial = params
 
     def sample(self, params: Params) -> Params:
-        """A sweep over all partitions, then a step of the continuous sites."""
+        """Sweeps over all partitions, then a step of the continuous sites."""
         values = {name: self._constrained(name, x) for name, x in params.items()}
-        for name, sweep in self._sweeps.items():
-            values[name] = sweep(values)
-            self._moved += sweep.moved / len(self._sweeps)
-        for move in self._moves:
-            values = move(values)
-        self._steps += 1
+        for _ in range(self.num_sweeps):
+            values = self._swept(values)
         partitions = {name: values.pop(name) for name in self._sweeps}
         if self._inner is None:
             return partitions
@@ -159,6 +173,15 @@ class PartitionGibbs(MCMCKernel):
         transforms = self.transforms or {}
         unconstrained = {n: transforms[n](x) if n in transforms else x for n, x in values.items()}
         return self._inner.sample(unconstrained) | partitions
+
+    def _swept(self, values: Params) -> Params:
+        for sweep in self._sweeps.values():
+            values = sweep(values)
+            self._moved += sweep.moved
+        for move in self._moves:
+            values = move(values)
+        self._num_swept += len(self._sweeps)
+        return values
 
     def _constrained(self, name: str, x: Tensor) -> Tensor:
         return self.transforms[name].inv(x) if self.transforms and name in self.transforms else x
@@ -179,7 +202,7 @@ class PartitionGibbs(MCMCKernel):
         return {**inner, "moved": self._mean_moved()}
 
     def _mean_moved(self) -> float:
-        return self._moved / max(self._steps, 1)
+        return self._moved / max(self._num_swept, 1)
 
 
 class _Given:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_drpm.infer.subset_parameters import SubsetParameters
+
 __all__ = ["SubsetMoves"]
 
 Params = dict[str, Tensor]
@@ -20,8 +22,7 @@ Params = dict[str, Tensor]
 class SubsetMoves:
     """Metropolis moves of subsets and their parameters, which mixtures mix badly without.
 
-    Parameters of the subsets are the continuous sites in a plate as large as the partition has
-    subsets. Two moves are proposed. Subsets that are not empty take each other's places, members
+    Two moves are proposed. Subsets that are not empty take each other's places, members
     and parameters together: all of them, or two. Where the likelihood does not see this, the law
     of the partition alone decides. And empty subsets draw their parameters from the prior. Both
     let subsets open and close: in a Chinese restaurant only the last can close, and the one that
@@ -29,33 +30,24 @@ class SubsetMoves:
 
     Args:
         name: Of the partition's site.
+        parameters: Those of its subsets.
         trace: Runs the model at values of latent sites and records it.
-        recorded: The model at first values.
         rng: Source of randomness.
     """
 
     def __init__(
         self,
         name: str,
+        parameters: SubsetParameters,
         trace: Callable[[Params], Any],
-        recorded: Any,
         rng: np.random.Generator,
     ) -> None:
-        self._name, self._trace, self._rng = name, trace, rng
-        self._num_subsets = recorded.nodes[name]["value"].shape[-2]
-        # Where the dim of the subsets is in log-probabilities.
-        self._dims = {
-            other: frame.dim
-            for other, site in recorded.nodes.items()
-            if site["type"] == "sample" and not site["is_observed"] and other != name
-            for frame in site["cond_indep_stack"]
-            if frame.vectorized and frame.size == self._num_subsets
-        }
-        self._event_dims = {other: recorded.nodes[other]["fn"].event_dim for other in self._dims}
+        self._name, self._parameters = name, parameters
+        self._trace, self._rng = trace, rng
 
     def __call__(self, values: Params) -> Params:
         """Values of all latent sites after both proposals."""
-        if self._num_subsets < 2 or not self._dims:
+        if not self._parameters.dims:
             return values
         trace = self._trace(values)
         values, trace = self._accepted(trace, values, *self._permuted(values))
@@ -74,22 +66,20 @@ class SubsetMoves:
         some = np.flatnonzero(self._sizes(values).cpu().numpy())
         if self._rng.random() < 0.5:
             some = self._rng.permutation(some)[:2]
-        order = np.arange(self._num_subsets)
+        order = np.arange(values[self._name].shape[-2])
         order[some] = self._rng.permutation(some)
-        index = torch.from_numpy(order).to(values[self._name].device)
-        dims = {name: dim - self._event_dims[name] for name, dim in self._dims.items()}
-        dims[self._name] = -2
-        return values | {n: values[n].index_select(dim, index) for n, dim in dims.items()}, 0.0
+        return self._parameters.permuted(values, order), 0.0
 
     def _refreshed(self, trace: Any, values: Params) -> tuple[Params, Tensor]:
         """New parameters of empty subsets, and log-densities of old ones less those of new."""
         is_empty = self._sizes(values) == 0
-        others = {name: x for name, x in values.items() if name not in self._dims}
+        dims, event_dims = self._parameters.dims, self._parameters.event_dims
+        others = {name: x for name, x in values.items() if name not in dims}
         drawn = self._trace(others)
         log_ratio, proposed = torch.zeros((), dtype=torch.float64), dict(values)
-        for name, dim in self._dims.items():
+        for name, dim in dims.items():
             mask = is_empty.view(-1, *(1,) * (-1 - dim))
-            new, event_dim = drawn.nodes[name]["value"], self._event_dims[name]
+            new, event_dim = drawn.nodes[name]["value"], event_dims[name]
             proposed[name] = torch.where(
                 mask.view(*mask.shape, *(1,) * event_dim), new, values[name]
             )

@@ -313,6 +313,19 @@ def test_models_that_cannot_be_sampled(model: Any, kernel: Any, message: str) ->
         mcmc.run()
 
 
+@pytest.mark.parametrize("number", [0, 1.5])
+def test_numbers_of_sweeps_are_checked(number: Any) -> None:
+    with pytest.raises(ValueError, match=f"positive integer num_sweeps, got {number}"):
+        PartitionGibbs(elementwise, num_sweeps=number)
+
+
+def test_several_sweeps_in_a_step() -> None:
+    """Without continuous sites a step of three sweeps is three steps."""
+    thinned, every = run(elementwise, 5, 0, num_sweeps=3), run(elementwise, 15, 0)
+    assert torch.equal(thinned.get_samples()["Y"], every.get_samples()["Y"][2::3])
+    assert thinned.diagnostics()["moved"] == every.diagnostics()["moved"]
+
+
 def test_masks_of_the_distribution_itself_are_refused() -> None:
     def model() -> None:
         pyro.sample("Y", DRPM(torch.ones(2), torch.ones(4)).mask(False))

@@ -24,11 +24,14 @@ class SizeFactors(NamedTuple):
         steps: By how much they grow with one element more, shape ``(K, n)``; infinite where a
             count becomes possible.
         empty_last: Whether subsets are empty if and only if nothing is left over for them.
+        openings: If subsets may be in any order, by how much the mass grows with the first element
+            of one subset more, shape ``(K + 1,)``, by the number of those that have elements.
     """
 
     log_factors: Floats
     steps: Floats
     empty_last: bool
+    openings: Floats | None = None
 
     @staticmethod
     def of(log_factors: Floats, empty_last: bool) -> SizeFactors:
@@ -36,6 +39,22 @@ class SizeFactors(NamedTuple):
         with np.errstate(invalid="ignore"):
             steps = np.diff(log_factors)
         return SizeFactors(log_factors, np.where(np.isnan(steps), -np.inf, steps), empty_last)
+
+    def in_any_order(self) -> SizeFactors | None:
+        """The law after a random permutation of the subsets, empty ones among the others.
+
+        Returns:
+            None if the law is not of this kind: subsets that are not empty must come first, be
+            alike and have no bounds.
+        """
+        others = self.steps[:, 1:]
+        if not self.empty_last or self.are_bounded or not np.allclose(others, others[:1]):
+            return None
+        # One partition with k subsets is k! labelled ones before, and K! / (K - k)! after.
+        num_subsets = len(self.steps)
+        filled = np.arange(num_subsets)
+        openings = self.steps[:, 0] + np.log((filled + 1) / (num_subsets - filled))
+        return self._replace(empty_last=False, openings=np.append(openings, -np.inf))
 
     @property
     def are_bounded(self) -> bool:
@@ -45,7 +64,10 @@ class SizeFactors(NamedTuple):
     def gains(self, counts: Integers) -> Floats:
         """Log-factors of one element more in each subset, shape ``(K,)``."""
         n = self.steps.shape[1]
-        return self.steps[np.arange(len(counts)), np.minimum(counts, n - 1)]
+        gains = self.steps[np.arange(len(counts)), np.minimum(counts, n - 1)]
+        if self.openings is None:
+            return gains
+        return np.where(counts == 0, self.openings[(counts > 0).sum()], gains)
 
     def log_mass(self, counts: Integers) -> Floats:
         """Sums of the log-factors, shape ``(m,)`` for counts of shape ``(m, K)``."""

@@ -112,8 +112,7 @@ class Sweep:
         return noise[i] + self._arrivals.log_weights(without, slice(i, i + 1))[0]
 
     def _choose(self, i: int, k: int, without: int, scores: Floats) -> int:
-        total = scores + self._gains
-        total[k] = scores[k] + self._sizes.steps[k, self._counts[k] - 1]
+        total = scores + self._gains_without(k)
         if self._arrivals is not None and 0 <= without < len(total) - 1:
             total[without + 1 :] += self._log_full_without(i, k, without)
         if self._sizes.empty_last:
@@ -121,6 +120,16 @@ class Sweep:
         if self._rest is not None:
             self._add_rest(total, i, k)
         return int(total.argmax())
+
+    def _gains_without(self, k: int) -> Floats:
+        """Log-factors of one element more in each subset, if there is one less in one of them."""
+        if self._sizes.openings is not None and self._counts[k] == 1:
+            counts = self._counts.copy()
+            counts[k] = 0
+            return self._sizes.gains(counts)
+        gains = self._gains.copy()
+        gains[k] = self._sizes.steps[k, self._counts[k] - 1]
+        return gains
 
     def _log_full_without(self, i: int, k: int, without: int) -> float:
         """Log-probability that all members of a subset but one element come before its time."""
@@ -159,6 +168,9 @@ class Sweep:
 
     def _recount(self, k: int, change: int) -> None:
         self._counts[k] += change
+        if self._sizes.openings is not None and self._counts[k] <= 1:
+            self._gains = self._sizes.gains(self._counts)  # of all empty subsets
+            return
         count = min(self._counts[k], self._sizes.steps.shape[1] - 1)
         self._gains[k] = self._sizes.steps[k, count]
 

@@ -14,7 +14,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric
-from pyro_drpm.distributions import FixedSizes, SizeDistribution
+from pyro_drpm.distributions import FixedSizes, PitmanYorSizes, SizeDistribution
 from pyro_drpm.ops.gibbs.boundaries import rank_at_boundary
 from pyro_drpm.ops.gibbs.size_factors import SizeFactors
 from pyro_drpm.ops.gibbs.sweep import Sweep
@@ -115,6 +115,37 @@ def test_sweeps_leave_the_posterior_of_all_scores(
 ) -> None:
     posterior = Posterior(build(parameter()), log_s)
     assert posterior.is_invariant(posterior.sweep) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["restaurant", "restaurant-crowded"])
+def test_tables_of_a_restaurant_in_any_order(name: str) -> None:
+    law = LAWS[name](parameter())
+    posterior = Posterior(law, SCORES["alike"])
+    prior = DRPM(sizes=law, log_subset_s=SCORES["alike"]).log_prob(one_hot(posterior.labels))
+    every = np.array(list(itertools.product(range(K), repeat=N)))
+    shuffled = np.zeros(len(every))
+    for order in itertools.permutations(range(K)):
+        codes = posterior.code(np.array(order)[posterior.labels])
+        shuffled[codes] += prior.detach().exp().numpy()
+    prob = shuffled * np.exp(LOG_LIKELIHOOD.numpy()[np.arange(N), every].sum(1))
+    posterior.labels, posterior.prob = every, prob / prob.sum()
+    sizes = posterior.sizes.in_any_order()
+    assert sizes is not None
+    posterior.sizes = sizes
+    assert posterior.is_invariant(posterior.sweep, 3 * DRAWS) > 1e-3
+
+
+def one_hot(labels: Integers) -> Tensor:
+    return torch.nn.functional.one_hot(torch.from_numpy(labels), K).mT.double()
+
+
+@every_law
+def test_only_restaurants_may_be_put_into_any_order(
+    build: Callable[[Tensor], SizeDistribution],
+) -> None:
+    law = build(parameter())
+    sizes = Posterior(law, SCORES["alike"]).sizes
+    assert (sizes.in_any_order() is not None) == isinstance(law, PitmanYorSizes)
 
 
 def test_subsets_that_open_and_close() -> None:
