@@ -31,6 +31,7 @@ from pyro_drpm.distributions import (
     MultinomialSizes,
     PitmanYorSizes,
     PotentialSizes,
+    TiedPlackettLuce,
 )
 from pyro_drpm.infer import TracePartition_ELBO
 from pyro_drpm.types import Gradient
@@ -105,6 +106,10 @@ def test_components() -> None:
     (sizes.rsample().sum() + sizes.log_prob(sizes.sample()) + sizes.mean.sum()).backward()
     ordering = PlackettLuce(log_s=parameter(3), validate_args=False)
     ordering.log_prob(ordering.sample()).backward()
+    rankings = TiedPlackettLuce(
+        log_s=parameter(3), sizes=torch.tensor([2, 1], device=META), validate_args=False
+    )
+    rankings.log_prob(rankings.sample()).backward()
 
 
 @pytest.mark.parametrize("bound", ["lemma", "tight", "exact"])

@@ -14,6 +14,7 @@ from pyro_drpm.distributions.pitman_yor_sizes import PitmanYorSizes
 from pyro_drpm.distributions.plackett_luce import PlackettLuce
 from pyro_drpm.distributions.potential_sizes import PotentialSizes
 from pyro_drpm.distributions.size_distribution import SizeDistribution
+from pyro_drpm.distributions.tied_plackett_luce import TiedPlackettLuce
 
 __all__ = [
     "DRPM",
@@ -25,6 +26,7 @@ __all__ = [
     "PlackettLuce",
     "PotentialSizes",
     "SizeDistribution",
+    "TiedPlackettLuce",
     "constraints",
     "sizes_given_affinities",
 ]

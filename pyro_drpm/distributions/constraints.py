@@ -21,6 +21,7 @@ __all__ = [
     "partition_matrix",
     "relaxed_partition_matrix",
     "subset_sizes",
+    "tied_ranking",
 ]
 
 # Arithmetic on straight-through samples may leave round-off behind.
@@ -69,6 +70,37 @@ class _Ordering(Constraint):
 
     def __repr__(self) -> str:
         return "Ordering: a permutation of 0, ..., n - 1"
+
+
+class _TiedRanking(Constraint):
+    """Numbers of groups, -1 for those who are absent.
+
+    Args:
+        sizes: Of the groups, shape ``(*batch, G)``, if they are given.
+        present: Who is, shape ``(*batch, n)``, likewise.
+    """
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, sizes: Tensor | None, present: Tensor | None) -> None:
+        self.sizes, self.present = sizes, present
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        valid = ((value == value.round()) & (value >= -1)).all(-1)
+        if self.present is not None:
+            valid = valid & ((value >= 0) == self.present).all(-1)
+        if self.sizes is not None:
+            groups = torch.arange(self.sizes.shape[-1], device=value.device)
+            counts = (value.unsqueeze(-2) == groups.unsqueeze(-1)).sum(-1)
+            fits = (counts == self.sizes).all(-1)
+            valid = valid & fits & (value < self.sizes.shape[-1]).all(-1)
+        return valid
+
+    def __repr__(self) -> str:
+        sizes = "" if self.sizes is None else f", {self.sizes.tolist()} of each"
+        return f"TiedRanking: numbers of groups from 0{sizes}, -1 for absent elements"
 
 
 class _SubsetSizes(Constraint):
@@ -160,4 +192,5 @@ partition_matrix = _PartitionMatrix()
 relaxed_partition_matrix = _RelaxedPartitionMatrix()
 ordering = _Ordering()
 subset_sizes = _SubsetSizes
+tied_ranking = _TiedRanking
 non_empty_first = _NonEmptyFirst

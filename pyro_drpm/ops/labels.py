@@ -17,17 +17,19 @@ __all__ = ["all_partitions", "matrix_of", "subset_of_each", "unsort"]
 def subset_of_each(Y: Tensor) -> Tensor:
     """The subset of each element.
 
-    A sum over ``0, ..., K - 1``, which is many times faster than ``argmax`` across rows, and no
+    A sum over ``-K, ..., -1``, which is many times faster than ``argmax`` across rows, and no
     matrix product, whose precision autocast and other settings of torch lower.
 
     Args:
-        Y: One-hot columns, up to round-off, shape ``(*batch, K, n)``.
+        Y: One-hot columns, up to round-off, shape ``(*batch, K, n)``; or zeros for elements that
+            are absent.
 
     Returns:
-        Integers, shape ``(*batch, n)``.
+        Integers, shape ``(*batch, n)``; ``K`` for elements that are absent.
     """
-    numbers = torch.arange(Y.shape[-2], dtype=Y.dtype, device=Y.device)
-    return (numbers.unsqueeze(-1) * Y.detach()).sum(-2).round().long()
+    num_subsets = Y.shape[-2]
+    numbers = torch.arange(-num_subsets, 0, dtype=Y.dtype, device=Y.device)
+    return (numbers.unsqueeze(-1) * Y.detach()).sum(-2).round().long() + num_subsets
 
 
 def matrix_of(subset: Tensor, num_subsets: int, dtype: torch.dtype) -> Tensor:

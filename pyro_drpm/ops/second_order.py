@@ -14,7 +14,7 @@ __all__ = ["differentiable_gradients"]
 
 
 def differentiable_gradients(
-    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], grad: Tensor
+    function: Callable[..., Tensor], inputs: tuple[Tensor | None, ...], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients of a function, themselves differentiable, for a backward pass.
 
@@ -23,14 +23,14 @@ def differentiable_gradients(
 
     Args:
         function: Made of differentiable operations.
-        inputs: Its arguments.
+        inputs: Its arguments; none for those that are left out.
         grad: The gradient with respect to its value.
 
     Returns:
         One gradient for each input that requires one, none for the others.
     """
     # Views are tensors of their own, on which no other input depends.
-    views = [x.view_as(x) for x in inputs]
-    wanted = [x for x in views if x.requires_grad]
+    views = [None if x is None else x.view_as(x) for x in inputs]
+    wanted = [x for x in views if x is not None and x.requires_grad]
     found = iter(torch.autograd.grad(function(*views), wanted, grad, create_graph=True))
-    return tuple(next(found) if x.requires_grad else None for x in views)
+    return tuple(next(found) if x is not None and x.requires_grad else None for x in views)

@@ -18,6 +18,7 @@ from pyro_drpm.distributions import (
     MultinomialSizes,
     PitmanYorSizes,
     PotentialSizes,
+    TiedPlackettLuce,
 )
 from pyro_drpm.types import UpperBound
 
@@ -278,6 +279,9 @@ CASES = [
     Case("ordering", PlackettLuce, {"s": (4,)}, (), (4,), cardinality=24),
     Case("ordering-logs", PlackettLuce, {"log_s": (2, 3, 3)}, (2, 3), (3,), cardinality=6),
     Case("ordering-one-element", PlackettLuce, {"s": (2, 1)}, (2,), (1,), cardinality=1),
+    Case("tied", TiedPlackettLuce, {"s": (4,)}, (), (4,), {"sizes": [1, 2, 1]}, None, 12),
+    Case("tied-logs", TiedPlackettLuce, {"log_s": (2, 3, 3)}, (2, 3), (3,), {"sizes": [2, 1]}),
+    Case("tied-one-element", TiedPlackettLuce, {"s": (2, 1)}, (2,), (1,), {"sizes": [1]}, None, 1),
 ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import TiedPlackettLuce
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,18 @@ def ordering(log_omega: Tensor, log_s: Tensor) -> Tensor:
     return d.log_prob(d.sample((5,))).sum() + 0 * log_omega.sum()
 
 
+def ties(log_omega: Tensor, log_s: Tensor) -> Tensor:
+    value = torch.arange(log_s.shape[-1]) % 4 - 1
+    d = TiedPlackettLuce(log_s=log_s, sizes=[2, 3, 1], validate_args=False)
+    everybody = TiedPlackettLuce(log_s=log_s, validate_args=False).log_prob(value)
+    return d.log_prob(d.sample((5,))).sum() + everybody + 0 * log_omega.sum()
+
+
 # torch's own: it makes an instance of each autograd function that it traces.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("step", "num_subsets", "n"),
-    [(partition, 2, 6), (partition, 3, 600), (sizes, 3, 300), (ordering, 1, 6)],
+    [(partition, 2, 6), (partition, 3, 600), (sizes, 3, 300), (ordering, 1, 6), (ties, 1, 6)],
 )
 def test_whole_graph(step: Callable[[Tensor, Tensor], Tensor], num_subsets: int, n: int) -> None:
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions import FixedSizes, SizeDistribution
+from pyro_drpm.distributions import FixedSizes, SizeDistribution, TiedPlackettLuce
 
 
 def test_samples_lie_in_the_support(case: Any) -> None:
@@ -61,6 +61,12 @@ CORRUPTIONS: dict[type, dict[str, Callable[[Tensor], Tensor]]] = {
         "out of range": lambda order: order + 1,
         "negative": lambda order: order - 1,
         "repeated": lambda order: order * 0 + order.shape[-1] // 2 + (order.shape[-1] == 1),
+    },
+    TiedPlackettLuce: {
+        "one group": lambda ranking: ranking * 0 + (ranking.shape[-1] == 1),
+        "another group": lambda ranking: ranking + 1,
+        "an absent element": lambda ranking: with_first(ranking, -1),
+        "negative": lambda ranking: ranking - 5,
     },
 }
 
@@ -146,7 +152,7 @@ def test_dtype(case: Any, dtype: torch.dtype, default: torch.dtype) -> None:
     try:
         d = case.build(dtype)
         value = d.sample()
-        of_values = torch.long if case.cls is PlackettLuce else dtype
+        of_values = torch.long if case.cls in (PlackettLuce, TiedPlackettLuce) else dtype
         assert value.dtype == d.mode.dtype == d.enumerate_support().dtype == of_values
         assert d.log_prob(value).dtype == dtype
         assert all(getattr(d, name).dtype == dtype for name in case.shapes)
@@ -249,7 +255,7 @@ def test_repr_shows_the_parameters(case: Any) -> None:
     d = case.build()
     shown = repr(d.expand_by([2]))
     assert shown.startswith(f"{case.cls.__name__}(") and shown.endswith(")")
-    assert ("total_count: " in shown) == (case.cls is not PlackettLuce)
+    assert ("total_count: " in shown) == (case.cls not in (PlackettLuce, TiedPlackettLuce))
     for name in case.shapes:
         full = torch.Size((2, *case.batch_shape, *case.event_shape_of(name)))
         label = f"log_{name}" if name in ("omega", "s", "subset_s") else name
@@ -272,6 +278,10 @@ def test_repr_of_the_support_says_what_a_value_must_be() -> None:
             "Ordering: a permutation of 0, ..., n - 1",
             torch.zeros(3),
         ),
+        TiedPlackettLuce(scores, sizes=[1, 2]).support: (
+            "TiedRanking: numbers of groups from 0, [1, 2] of each, -1 for absent elements",
+            torch.zeros(3),
+        ),
         MultivariateFisherHypergeometric(3, weights, capacities=capacities).support: (
             "SubsetSizes: integers that add up to 3, at least [0, 0] and at most [1, 3]",
             torch.zeros(2),
@@ -284,7 +294,8 @@ def test_repr_of_the_support_says_what_a_value_must_be() -> None:
 
 def test_values_go_unchecked_without_validation(case: Any) -> None:
     d = case.build(validate_args=False)
-    corruption = {DRPM: "an empty column", PlackettLuce: "repeated"}.get(case.cls, "one too many")
+    corruptions = {DRPM: "an empty column", PlackettLuce: "repeated", TiedPlackettLuce: "one group"}
+    corruption = corruptions.get(case.cls, "one too many")
     corrupt = CORRUPTIONS[family(case.cls)][corruption]
     if case.event_shape != (1,):  # a single index cannot be wrong and yet exist
         assert d.log_prob(corrupt(d.sample())).shape == case.batch_shape

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import TiedPlackettLuce
 
 DRAWS = 40_000
 # A correct sampler fails with this probability, an incorrect one all but surely.
@@ -67,6 +68,13 @@ def test_orderings() -> None:
     orderings = PlackettLuce(torch.tensor([2.0, 0.3, 1.0, 5.0]))
     support = orderings.enumerate_support()
     assert p_value(orderings.sample((DRAWS,)), support, orderings.log_prob(support)) > LEVEL
+
+
+def test_rankings_with_ties() -> None:
+    torch.manual_seed(0)
+    rankings = TiedPlackettLuce(torch.tensor([2.0, 0.3, 1.0, 5.0]), sizes=[2, 0, 1, 1])
+    support = rankings.enumerate_support()
+    assert p_value(rankings.sample((DRAWS,)), support, rankings.log_prob(support)) > LEVEL
 
 
 def test_the_test_finds_a_wrong_law() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import TiedPlackettLuce
 
 # In bfloat16 257 is 256, and a sum over 600 elements is right to one part in a hundred.
 K, N = 300, 600
@@ -59,6 +60,10 @@ def ordering(log_omega: Tensor, log_s: Tensor) -> PlackettLuce:
     return PlackettLuce(log_s=log_s + 0 * log_omega.sum())
 
 
+def ties(log_omega: Tensor, log_s: Tensor) -> TiedPlackettLuce:
+    return TiedPlackettLuce(log_s=log_s + 0 * log_omega.sum())
+
+
 Use = Callable[..., Any]
 USES: dict[str, Use] = {
     "drpm-flow": lambda *p: drpm(*p).rsample(),
@@ -77,6 +82,7 @@ USES: dict[str, Use] = {
     "ordering-sample": lambda *p: ordering(*p).sample(),
     "ordering-mode": lambda *p: ordering(*p).mode,
     "ordering-log_prob": lambda *p: ordering(*p).log_prob(ORDER),
+    "ties-log_prob": lambda *p: ties(*p).log_prob(LABELS),
 }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import grad, hessian, jacrev, vmap
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import TiedPlackettLuce
 from pyro_drpm.ops import noise
 from pyro_drpm.types import Gradient
 
@@ -46,6 +47,10 @@ def ordering(both: Tensor) -> PlackettLuce:
     return PlackettLuce(log_s=both[3:], validate_args=False)
 
 
+def ties(both: Tensor) -> TiedPlackettLuce:
+    return TiedPlackettLuce(log_s=both[3:], validate_args=False)
+
+
 def of_matrix(matrix: Tensor) -> Tensor:
     return (WEIGHTS * matrix).sum((-1, -2)).square().sum()
 
@@ -58,6 +63,7 @@ def bounds(both: Tensor) -> Tensor:
 MASSES: dict[str, Function] = {
     "sizes": lambda both: sizes(both).log_prob(Y.sum(-1)),
     "ordering": lambda both: ordering(both).log_prob(torch.tensor([3, 1, 0, 4, 2])),
+    "ties": lambda both: ties(both).log_prob(torch.tensor([1, 0, 1, -1, 2])),
     "bounds": bounds,
     "partition": lambda both: drpm(both).log_prob(Y),
 }

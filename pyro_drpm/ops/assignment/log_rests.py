@@ -41,8 +41,8 @@ def log_rests(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Tensor:
     Args:
         log_s: Log-scores, shape ``(*batch, n)``.
         Y: Partition matrix, shape ``(*batch, K, n)``, entries in [0, 1].
-        subset: The subset of each element if the columns of ``Y`` are one-hot, shape
-            ``(*batch, n)``; else none, which takes ``K`` times as long.
+        subset: The subset of each element if the columns of ``Y`` are one-hot, ``K`` where they are
+            zero, shape ``(*batch, n)``; else none, which takes ``K`` times as long.
 
     Returns:
         Shape ``(*batch, K - 1)``, float64; ``-inf`` where the rest is empty. Any number of times
@@ -81,11 +81,13 @@ class _OfSubsets(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_s: Tensor, Y: Tensor, subset: Tensor) -> Tensor:
         scores = log_s.double()
-        top = scores.new_full(Y.shape[:-1], -math.inf).scatter_reduce_(-1, subset, scores, "amax")
+        # One subset more for those who are absent.
+        shape = torch.Size((*Y.shape[:-2], Y.shape[-2] + 1))
+        top = scores.new_full(shape, -math.inf).scatter_reduce_(-1, subset, scores, "amax")
         top = torch.where(top.isfinite(), top, 0.0)
         weight = (scores - top.gather(-1, subset)).exp()
         total = torch.zeros_like(top).scatter_add_(-1, subset, weight)
-        log_total = (total.log() + top)[..., 1:]
+        log_total = (total.log() + top)[..., 1:-1]
         result = log_total.flip(-1).logcumsumexp(-1).flip(-1)
         ctx.save_for_backward(log_s, Y, subset, result)
         return result
@@ -102,7 +104,7 @@ class _OfSubsets(torch.autograd.Function):
         grad_s = grad_Y = None
         if ctx.needs_input_grad[0]:
             log_rest_of_own, c_of_own = (
-                F.pad(x, (1, 0), value=value).gather(-1, subset)
+                F.pad(x, (1, 1), value=value).gather(-1, subset)
                 for x, value in ((log_rest, _NONE), (c, 0.0))
             )
             grad_s = ((log_s - log_rest_of_own).exp() * c_of_own).to(log_s.dtype)

@@ -16,26 +16,13 @@ from torch import Tensor
 from pyro_drpm.ops.assignment.clocks import Clocks
 from pyro_drpm.ops.assignment.interpolation import interpolated
 
-__all__ = ["Integrals", "Members", "OwnMembers", "members_of"]
+__all__ = ["Integrals", "Members", "OwnMembers"]
 
 # All terms are analytic functions of log-rates with imaginary parts below this.
 _STRIP = math.pi / 2
 # Elements times nodes that are evaluated at a time, few enough to stay in a processor's cache.
 _CHUNK = 1 << 18
 _TINY = 1e-300
-
-
-def members_of(log_s: Tensor, Y: Tensor, subset: Tensor | None) -> Members:
-    """Members of one-hot columns if the subset of each element is known, or of any.
-
-    Args:
-        log_s: Log-scores, rows that broadcast with those of all subsets but the last, shape
-            ``(*batch, 1 or K - 1, n)``; if the subsets are known, each element's own in its subset,
-            shape ``(*batch, n)``.
-        Y: Partition matrix, shape ``(*batch, K, n)``.
-        subset: Of each element, shape ``(*batch, n)``.
-    """
-    return Members(log_s, Y) if subset is None else OwnMembers(log_s, Y, subset)
 
 
 class Integrals(NamedTuple):
@@ -45,7 +32,7 @@ class Integrals(NamedTuple):
         log_sum: Shape ``(*batch, K - 1)``.
         weight: Shares of the nodes in an integral, ``(*batch, K - 1, nodes)``.
         by_log_s: Derivatives with respect to the log-score of element ``i`` if it is in subset
-            ``k``, shape ``(*batch, K - 1, n)``, or ``(*batch, 1, n)`` for its own subset.
+            ``k``, shape ``(*batch, K - 1, n)``, or ``(*batch, n)`` for its own subset.
         by_Y: Derivatives with respect to the entries of ``Y``, shape ``(*batch, K - 1, n)``.
     """
 
@@ -109,25 +96,32 @@ class Members:
 
 
 class OwnMembers(Members):
-    """The same for one-hot columns, where an element meets its own subset's nodes only.
+    """The same where each element is in one subset at most and meets the nodes of this one only.
 
-    Those of the last subset meet a row of zeros, and what they add up to is dropped.
+    Args:
+        log_s: Of each element in its subset, shape ``(*batch, n)``.
+        subset: Of each element, shape ``(*batch, n)``; ``num_subsets`` for those of none, which
+            meet a row of zeros, and what they add up to is dropped.
+        num_subsets: How many subsets have nodes.
     """
 
-    def __init__(self, log_s: Tensor, Y: Tensor, subset: Tensor) -> None:
-        super().__init__(log_s, Y)
-        first = torch.arange(subset[..., 0].numel(), device=Y.device) * Y.shape[-2]
+    def __init__(self, log_s: Tensor, subset: Tensor, num_subsets: int) -> None:
+        self.log_s = log_s
+        batch_shape = subset.shape[:-1]
+        self._shape = torch.Size((*batch_shape, num_subsets + 1))
+        first = torch.arange(math.prod(batch_shape), device=subset.device) * (num_subsets + 1)
         # Of each element, the row in the matrix of all subsets of the batch.
-        self.row = (subset + first.view(subset.shape[:-1]).unsqueeze(-1)).flatten()
+        self.row = (subset + first.view(batch_shape).unsqueeze(-1)).flatten()
+        self.count = self.total(torch.ones_like(log_s))
 
     def log_rates(self, v: Tensor) -> Tensor:
         own_v = F.pad(v, (0, 1)).to(self.log_s.dtype).flatten().index_select(0, self.row)
         return self.log_s.flatten() + own_v
 
     def total(self, values: Tensor) -> Tensor:
-        sums = self.count.new_zeros(*self.count.shape[:-1], self.count.shape[-1] + 1)
-        sums.view(-1).index_add_(0, self.row, values.double().flatten())
-        return sums[..., :-1]
+        sums = values.new_zeros(self._shape.numel(), dtype=torch.float64)
+        sums = sums.index_add(0, self.row, values.double().flatten())
+        return sums.view(self._shape)[..., :-1]
 
     def log_rung(self, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 0, 0, 1))
@@ -143,7 +137,7 @@ class OwnMembers(Members):
         return Integrals(
             log_f.logsumexp(-1),
             weight,
-            self._own_slopes(v, in_dtype).unsqueeze(-2) if by_log_s else None,
+            self._own_slopes(v, in_dtype) if by_log_s else None,
             self._mean_log_rung(v, in_dtype) if by_Y else None,
         )
 

@@ -94,9 +94,7 @@ class _Nodes(NamedTuple):
     @staticmethod
     def of(around: Boundaries, ranks: Ranks) -> _Nodes:
         num_subsets = around.rest.shape[-1]
-        k = torch.arange(num_subsets + 1, device=around.rest.device).unsqueeze(-1)
-        is_member = (ranks.subset.unsqueeze(-2) == k).float()
-        members = OwnMembers(around.log_s.float(), is_member, ranks.subset)
+        members = OwnMembers(around.log_s.float(), ranks.subset, num_subsets)
         rest = torch.where(around.has_rest, around.rest, around.last)
         log_peak = log_peak_of(members, rest)
         left, right, _ = edges(members, log_peak, log_peak - rest, _DROP)
@@ -109,7 +107,7 @@ class _Nodes(NamedTuple):
         v = low.unsqueeze(-1) + width.unsqueeze(-1) * t
         log_step = (width / (len(t) - 1)).log().unsqueeze(-1)
         dtype = torch.float32 if _are_near(around.log_s, width) else torch.float64
-        members = OwnMembers(around.log_s.to(dtype), is_member, ranks.subset)
+        members = OwnMembers(around.log_s.to(dtype), ranks.subset, num_subsets)
         log_rung = v + log_step + members.log_rung(v)
         return _Nodes(v, log_rung, (log_rung + _log_density(rest, v)).logsumexp(-1), dtype)
 

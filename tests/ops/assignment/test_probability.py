@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from scipy.special import digamma
 from torch import Tensor
 
+from pyro_drpm.ops.assignment import integrals, quadrature
 from pyro_drpm.ops.assignment import members as of_members
-from pyro_drpm.ops.assignment import probability, quadrature
-from pyro_drpm.ops.assignment.probability import log_assignment_probability
+from pyro_drpm.ops.assignment.probability import (
+    log_assignment_probability,
+    log_subset_assignment_probability,
+)
 from pyro_drpm.ops.assignment.quadrature import Quadrature
 from tests.oracles import log_assignment
 
@@ -53,7 +56,7 @@ def test_many_elements_against_more_nodes(monkeypatch: pytest.MonkeyPatch) -> No
     log_s, Y = 3 * torch.randn(2000, dtype=torch.float64), random_partition(5, 2000)
     result = log_assignment_probability(log_s, Y, hard=True)
     fine = Quadrature(nodes=1000, drop=60.0)
-    monkeypatch.setitem(probability._QUADRATURE, torch.float64, fine)
+    monkeypatch.setitem(integrals._QUADRATURE, torch.float64, fine)
     reference = log_assignment_probability(log_s, Y, hard=True)
     torch.testing.assert_close(result, reference, rtol=1e-13, atol=0)
 
@@ -75,10 +78,10 @@ def test_nodes_suffice_for_the_precision_of_the_dtype(
     log_s = (spread * torch.randn(50)).double().sort(descending=highest).values
     Y = torch.nn.functional.one_hot((torch.arange(50) >= members).long(), 2).mT.double()
     fine = Quadrature(nodes=1000, drop=60.0)
-    coarse = probability._QUADRATURE[dtype]
+    coarse = integrals._QUADRATURE[dtype]
     results = []
     for rule in (coarse, fine):
-        monkeypatch.setitem(probability._QUADRATURE, torch.float64, rule)
+        monkeypatch.setitem(integrals._QUADRATURE, torch.float64, rule)
         results.append(log_assignment_probability(log_s, Y, hard=True))
     round_off = 1e-14 * results[1].abs().item()
     torch.testing.assert_close(*results, rtol=0, atol=error + round_off)
@@ -295,3 +298,26 @@ def test_autocast_changes_nothing(num_subsets: int, hard: bool) -> None:
         found = log_assignment_probability(log_s, Y, hard=hard), gradients(log_s, Y, hard)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("num_subsets", [2, 3, 5])
+@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize("rows", [False, True])
+def test_columns_of_zeros_are_absent(num_subsets: int, hard: bool, rows: bool) -> None:
+    torch.manual_seed(0)
+    shape = (num_subsets, 9) if rows else (9,)
+    log_s = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    Y, present = random_partition(num_subsets, 9), torch.arange(9) % 3 != 1
+    function = log_subset_assignment_probability if rows else log_assignment_probability
+    found = function(log_s, Y * present, hard=hard)
+    expected = function(log_s[..., present], Y[:, present], hard=hard)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    (grad,), (without,) = (torch.autograd.grad(x, log_s) for x in (found, expected))
+    torch.testing.assert_close(grad, without, rtol=1e-10, atol=1e-12)
+
+
+def test_equal_scores_and_columns_of_zeros() -> None:
+    Y, present = random_partition(3, 9), torch.arange(9) % 3 != 1
+    found = log_assignment_probability(torch.zeros(1).double().expand(9), Y * present, hard=True)
+    expected = log_assignment_probability(torch.zeros(6).double(), Y[:, present], hard=False)
+    torch.testing.assert_close(found, expected)
