@@ -68,7 +68,7 @@ def _doubled(x: Tensor, segment: Tensor | None) -> Tensor:
     The derivatives of ``logaddexp`` are no numbers where one term is negligible.
     """
     for step, same in _steps(x.shape[-1], segment):
-        longer = x[..., :-step] + F.softplus(x[..., step:] - x[..., :-step])
+        longer = x[..., :-step] + F.softplus(x[..., step:] - x[..., :-step], threshold=40.0)
         longer = longer if same is None else torch.where(same, longer, x[..., :-step])
         x = torch.cat([longer, x[..., -step:]], -1)
     return x
