@@ -33,7 +33,7 @@ from pyro_drpm.ops.precision import full_precision
 from pyro_drpm.ops.tails import log_tails
 from pyro_drpm.ops.transforms import transformed
 
-__all__ = ["Ties", "log_tail", "log_tied_probability", "log_tied_ranking_probability"]
+__all__ = ["Ties", "log_tied_probability", "log_tied_ranking_probability"]
 
 # Stands for the logarithm of no score, where infinity would leave no gradients.
 _NONE = -1e30
@@ -60,7 +60,9 @@ def log_tied_ranking_probability(log_s: Tensor, value: Tensor) -> Tensor:
     is_present = (ranks < _LAST).expand(shape)
     ranked = log_s.expand(shape).gather(-1, order.expand(shape))
     ties = Ties.of(ranks.expand(shape), is_present)
-    return log_tied_probability(ranked, log_tail(ranked, is_present), ties)
+    tail = log_tails(torch.where(is_present, ranked.double(), _NONE))
+    log_rest = F.pad(torch.where(is_present, tail, -torch.inf)[..., 1:], (0, 1), value=-torch.inf)
+    return log_tied_probability(ranked, log_rest, ties)
 
 
 class Ties(NamedTuple):
@@ -70,13 +72,13 @@ class Ties(NamedTuple):
         is_alone: Whether a place has the only member of a group, shape ``(*batch, n)``.
         group: Of each place, the number of its group among those of several members, which are
             numbered in each row; ``num_groups`` for other places. Shape ``(*batch, n)``.
-        end: The place behind the last member of each of these groups, 0 for one that a row does not
+        last: The place of the last member of each of these groups, 0 for one that a row does not
             have, shape ``(*batch, num_groups)``.
     """
 
     is_alone: Tensor
     group: Tensor
-    end: Tensor
+    last: Tensor
 
     @staticmethod
     def of(value: Tensor, is_member: Tensor) -> Ties:
@@ -94,13 +96,13 @@ class Ties(NamedTuple):
         opens = is_first & (count > 1)
         group = opens.long().cumsum(-1) - 1
         num_groups = _number_of(opens)
-        end = torch.zeros_like(first[..., :1]).expand(*first.shape[:-1], num_groups + 1)
-        end = end.scatter(-1, torch.where(opens, group, num_groups), first + count)
+        last = torch.zeros_like(first[..., :1]).expand(*first.shape[:-1], num_groups + 1)
+        last = last.scatter(-1, torch.where(opens, group, num_groups), first + count - 1)
         is_tied = is_member & (count > 1)
         return Ties(
             is_member & (count == 1),
             torch.where(is_tied, group, num_groups),
-            end[..., :-1],
+            last[..., :-1],
         )
 
 
@@ -115,42 +117,24 @@ def _number_of(opens: Tensor) -> int:
     return int(opens.sum(-1).max()) if opens.numel() else 0
 
 
-def log_tail(log_s: Tensor, is_present: Tensor | None = None) -> Tensor:
-    """Logarithms of the sums of all scores from a place on.
-
-    Args:
-        log_s: Log-scores, shape ``(*batch, n)``.
-        is_present: Whether there is an element at a place; those who are absent must be last.
-
-    Returns:
-        Float64, shape ``(*batch, n + 1)``; ``-inf`` where nothing is left.
-    """
-    log_s = log_s.double()
-    if is_present is None:
-        tail = log_tails(log_s)
-    else:
-        tail = log_tails(torch.where(is_present, log_s, _NONE))
-        tail = torch.where(is_present, tail, -torch.inf)
-    return F.pad(tail, (0, 1), value=-torch.inf)
-
-
 def log_tied_probability(log_s: Tensor, log_rest: Tensor, ties: Ties) -> Tensor:
     """Log-probability of the groups.
 
     Args:
         log_s: Log-scores by place, shape ``(*batch, n)``, float32 or float64.
-        log_rest: Logarithms of the sums of the scores that are left over from a place on, for a
-            group that ends before it; shape ``(*batch, n + 1)``, float64, ``-inf`` for nothing.
-        ties: The groups, of the same batch shape.
+        log_rest: Logarithms of the sums of the scores that are left over behind a place, for a
+            group that ends there; shape ``(*batch, n)``, float64, ``-inf`` for nothing.
+        ties: The groups, of a batch shape that broadcasts with the others.
 
     Returns:
         Float64, shape ``(*batch,)``. Differentiable twice and more.
     """
-    behind = log_rest[..., 1:]
-    is_open = ties.is_alone & behind.isfinite()
-    alone = F.logsigmoid(log_s.double() - torch.where(is_open, behind, 0.0))
+    is_open = ties.is_alone & log_rest.isfinite()
+    alone = F.logsigmoid(log_s.double() - torch.where(is_open, log_rest, 0.0))
     total = torch.where(is_open, alone, 0.0).sum(-1)
-    if ties.end.shape[-1] == 0:
+    if ties.last.shape[-1] == 0:
         return total
-    rest_of_groups = log_rest.gather(-1, ties.end)
-    return total + log_integrals(log_s, None, rest_of_groups, ties.group).sum(-1)
+    batch_shape = log_s.shape[:-1]
+    rest_of_groups = log_rest.gather(-1, ties.last.expand(*batch_shape, -1))
+    group = ties.group.expand(*batch_shape, -1)
+    return total + log_integrals(log_s, None, rest_of_groups, group).sum(-1)

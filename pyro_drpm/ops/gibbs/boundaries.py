@@ -31,11 +31,13 @@ _REACH = 2  # ranks on both sides of a boundary
 def move_at_boundary(
     rng: np.random.Generator, labels: Integers, log_s: Floats, log_other: LogOther
 ) -> None:
-    """Draw anew the subsets of two elements next to a random boundary, given all others.
+    """Draw anew the subset of an element next to a random boundary, given all others.
 
     The elements that are in no subset before ``k`` are ranked by their scores for ``k``. Of those
     around the rank at which ``k`` ends without the element, one is drawn from all subsets from
-    ``k`` on. Whichever it goes to, it would have been chosen with the same probability.
+    ``k`` on. Whichever it goes to, it would have been chosen with the same probability. So whether
+    a member of ``k`` is looked at or another must be drawn as well: one after the other would
+    leave another law.
 
     Args:
         rng: Source of randomness.
@@ -45,13 +47,12 @@ def move_at_boundary(
             the sizes, shape ``(m,)``.
     """
     k, ranked = _ranked_at_boundary(rng, labels, log_s)
-    for is_member in (True, False):
-        offset = int(rng.integers(-_REACH, _REACH))
-        rank = rank_at_boundary(labels[ranked] == k, is_member, offset)
-        if rank is not None:
-            candidates = np.repeat(labels[None], len(log_s) - k, 0)
-            candidates[:, ranked[rank]] = np.arange(k, len(log_s))
-            labels[:] = _drawn(rng, candidates, log_s, log_other)
+    is_member, offset = bool(rng.integers(2)), int(rng.integers(-_REACH, _REACH))
+    rank = rank_at_boundary(labels[ranked] == k, is_member, offset)
+    if rank is not None:
+        candidates = np.repeat(labels[None], len(log_s) - k, 0)
+        candidates[:, ranked[rank]] = np.arange(k, len(log_s))
+        labels[:] = _drawn(rng, candidates, log_s, log_other)
 
 
 def swap_at_boundary(

@@ -67,7 +67,8 @@ class Sweep:
         if self._sizes.are_bounded:
             self.divide_pairs()
         if self._log_s is not None and len(self._log_s) > 1:
-            move_at_boundary(self._rng, self.labels, self._log_s, self._log_other)
+            for _ in range(2):
+                move_at_boundary(self._rng, self.labels, self._log_s, self._log_other)
             if self._sizes.are_bounded:
                 swap_at_boundary(self._rng, self.labels, self._log_s, self._log_other)
         return self.labels
