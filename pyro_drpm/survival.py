@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.assignment.ties import log_tied_probability
@@ -145,7 +147,11 @@ def _approximate(log_hazard: Tensor, sets: RiskSets, ties: TieMethod) -> Tensor:
     log_sum = events.log_sum(log_hazard)[..., events.group]
     if ties == "efron":
         log_sum = log_sum + (-events.share).log1p()
-    return (log_hazard[..., events.place] - log_rest.logaddexp(log_sum)).sum(-1)
+    # The second derivatives of logaddexp are no numbers where there is no rest.
+    is_rest = log_rest.isfinite()
+    ratio = torch.where(is_rest, log_rest, 0.0) - log_sum
+    added = torch.where(is_rest, F.softplus(ratio, threshold=40.0), 0.0)
+    return (log_hazard[..., events.place] - log_sum - added).sum(-1)
 
 
 def _check_times(time: Tensor, event: Tensor, strata: Tensor | None, entry: Tensor | None) -> None:

@@ -20,7 +20,8 @@ from models.elections.data import Elections, load_elections
 from models.elections.figures import save_leans, save_ranks
 from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
-from models.elections.summary import num_divergences, summarize
+from models.elections.summary import summarize
+from models.runs.chains import num_divergences
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.settings import Settings
 from models.runs.tables import format_table

@@ -10,8 +10,8 @@ import torch
 from pyro.infer import MCMC
 from torch import Tensor
 
-from models.elections.inference import chains
 from models.elections.model import sample_election, sample_leans
+from models.runs.chains import chains
 from pyro_drpm.infer import PartitionGibbs
 
 __all__ = ["draw_forecast", "forecast_model"]

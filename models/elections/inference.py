@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import pyro
 import torch
 from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoContinuous
-from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from pyro.optim import ClippedAdam
 from torch import Tensor
 from tqdm import trange
 
 from models.elections.model import elections_model
+from models.runs.chains import chains
 
-__all__ = ["chains", "draw_posterior", "fit_guide"]
+__all__ = ["draw_posterior", "fit_guide"]
 
 
 def draw_posterior(
@@ -50,24 +49,6 @@ def draw_posterior(
     mcmc = chains(NUTS(model), num_chains, num_warmup, num_draws, progress)
     mcmc.run(num_elections, num_states)
     return mcmc
-
-
-def chains(
-    kernel: MCMCKernel, num_chains: int, num_warmup: int, num_draws: int, progress: bool
-) -> MCMC:
-    """Set up several chains, which run one after another, without a warning, where cores are few.
-
-    Arguments are those of :func:`draw_posterior`, and the kernel.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "num_chains=.*available_cpu", UserWarning)
-        return MCMC(
-            kernel,
-            num_samples=num_draws,
-            warmup_steps=num_warmup,
-            num_chains=num_chains,
-            disable_progbar=not progress,
-        )
 
 
 def fit_guide(

@@ -16,7 +16,7 @@ from models.elections.data import Elections
 from pyro_drpm.optional import require
 from pyro_drpm.partitions import to_arviz
 
-__all__ = ["named_draws", "num_divergences", "summarize"]
+__all__ = ["named_draws", "summarize"]
 
 
 def named_draws(posterior: MCMC | Mapping[str, Tensor], elections: Elections) -> Any:
@@ -36,8 +36,3 @@ def summarize(posterior: MCMC | Mapping[str, Tensor], elections: Elections) -> D
     data = named_draws(posterior, elections)
     table: DataFrame = require("arviz", "arviz").summary(data, kind=kind, round_to="none")
     return table
-
-
-def num_divergences(mcmc: MCMC) -> int:
-    """Count the draws of all chains whose trajectory diverged."""
-    return sum(len(draws) for draws in mcmc.diagnostics()["divergences"].values())

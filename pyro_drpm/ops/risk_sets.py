@@ -33,7 +33,7 @@ class RiskSets(NamedTuple):
         segment: The stratum of each place.
         has_rest: Whether anybody is at risk behind a place, at its time.
         late: Who enters too late for a place; none if all are there from the beginning.
-        ties: Events at one time, of a place and of several.
+        ties: Events by time, one or several.
         events: The same for formulas that add up scores.
     """
 
@@ -70,7 +70,7 @@ class RiskSets(NamedTuple):
             None if strata is None else stratum,
             behind > 0,
             late,
-            Ties.of(value, event),
+            Ties.of(value, event).compact(),
             EventGroups.of(value, event),
         )
 
@@ -144,7 +144,7 @@ class EventGroups(NamedTuple):
         _, group, count = value[place].unique_consecutive(return_inverse=True, return_counts=True)
         end = count.cumsum(0)
         before = torch.arange(len(place), device=place.device) - (end - count)[group]
-        return EventGroups(place, group, before / count[group], place[end - 1])
+        return EventGroups(place, group, before.double() / count[group], place[end - 1])
 
     def log_sum(self, log_hazard: Tensor) -> Tensor:
         """Logarithms of the sums of each group, shape ``(*batch, groups)``, from all places."""

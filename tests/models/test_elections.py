@@ -21,7 +21,8 @@ from models.elections.data import Elections, load_elections
 from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.model import LEAN_SCALE
-from models.elections.summary import named_draws, num_divergences, summarize
+from models.elections.summary import named_draws, summarize
+from models.runs.chains import num_divergences
 
 STATES = " ".join(load_elections().states)
 

@@ -34,5 +34,16 @@ def test_a_room_imports_the_shared_ones_and_no_other(room: str) -> None:
 
 
 def test_there_are_rooms() -> None:
-    rooms = {"data", "training", "runs", "vc", "vae", "mtl", "elections", "known_sizes"}
+    rooms = {
+        "data",
+        "training",
+        "runs",
+        "vc",
+        "vae",
+        "mtl",
+        "elections",
+        "known_sizes",
+        "survival",
+        "rankings",
+    }
     assert rooms <= set(ROOMS)

@@ -71,14 +71,17 @@ class Ties(NamedTuple):
     Attributes:
         is_alone: Whether a place has the only member of a group, shape ``(*batch, n)``.
         group: Of each place, the number of its group among those of several members, which are
-            numbered in each row; ``num_groups`` for other places. Shape ``(*batch, n)``.
+            numbered in each row; ``num_groups`` for other places. Shape ``(*batch, n)``, or that of
+            the places that are looked at.
         last: The place of the last member of each of these groups, 0 for one that a row does not
             have, shape ``(*batch, num_groups)``.
+        place: Which places are looked at for these groups, all if it is not given.
     """
 
     is_alone: Tensor
     group: Tensor
     last: Tensor
+    place: Tensor | None = None
 
     @staticmethod
     def of(value: Tensor, is_member: Tensor) -> Ties:
@@ -104,6 +107,11 @@ class Ties(NamedTuple):
             torch.where(is_tied, group, num_groups),
             last[..., :-1],
         )
+
+    def compact(self) -> Ties:
+        """The same of a single row, which looks at the places of the groups only."""
+        place = (self.group < len(self.last)).nonzero().squeeze(-1)
+        return self._replace(group=self.group[place], place=place)
 
 
 def _number_of(opens: Tensor) -> int:
@@ -137,4 +145,5 @@ def log_tied_probability(log_s: Tensor, log_rest: Tensor, ties: Ties) -> Tensor:
     batch_shape = log_s.shape[:-1]
     rest_of_groups = log_rest.gather(-1, ties.last.expand(*batch_shape, -1))
     group = ties.group.expand(*batch_shape, -1)
-    return total + log_integrals(log_s, None, rest_of_groups, group).sum(-1)
+    members = log_s if ties.place is None else log_s[..., ties.place]
+    return total + log_integrals(members, None, rest_of_groups, group).sum(-1)
