@@ -88,6 +88,11 @@ class DRPM(PartitionSummaries):
         Sutter, T. M., Ryser, A., Liebeskind, J., Vogt, J. E.: Differentiable random partition
         models. NeurIPS 2023, arXiv 2305.16841 (definition 4.1, proposition 4.1, lemma 4.2).
 
+        DeLong, D. M., Guirguis, G. H., So, Y. C.: Efficient computation of subset selection
+        probabilities with application to Cox regression. Biometrika 81, 1994; and Ma, J. et al.:
+        Learning-to-rank with partitioned preference: fast estimation for the Plackett-Luce model.
+        AISTATS 2021, arXiv 2006.05067 (the integral of the exact mass, given the sizes).
+
     Example:
         >>> partition = DRPM(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0, 1.0]))
         >>> partition.enumerate_support().shape

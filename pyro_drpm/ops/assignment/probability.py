@@ -14,6 +14,9 @@ probability
 and by Luce's choice axiom :math:`p(Y \mid n_0, \dots, n_{K-1}) = \prod_k I_k`. The integrals are
 sums over the nodes of :mod:`pyro_drpm.ops.assignment.quadrature`.
 
+This was found by DeLong, Guirguis and So (Biometrika 81, 1994) for ties in Cox regression and by Ma
+et al. (arXiv 2006.05067) for rankings.
+
 The formula continues the probability to matrices :math:`Y` with entries in :math:`[0, 1]`.
 """
 
