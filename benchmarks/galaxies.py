@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 MAX_SUBSETS = 20
 GRID = np.linspace(5.0, 40.0, 141)
-# Escobar and West (1995), section 5: of 3 to 10 subsets.
+# Escobar and West (1995): of 3 to 10 subsets.
 PUBLISHED = {3: 0.03, 4: 0.11, 5: 0.22, 6: 0.26, 7: 0.20, 8: 0.11, 9: 0.05, 10: 0.02}
 
 

@@ -23,6 +23,11 @@ EXEMPT = {
         "4.2": "lemma of the paper",
         "65,536": "limit of enumeration in the package",
     },
+    "grouped_times": {
+        "1980": "year of a book",
+        "1994": "year of a paper",
+        "81": "volume of a journal",
+    },
     "how_many_clusters": {
         "0.17": "1.11 less 0.94",
         "1990": "year of a paper",
@@ -42,6 +47,14 @@ EXEMPT = {
     "shared_and_independent_factors": {
         "4.2": "lemma of the paper",
         "5.2": "section of the paper",
+    },
+    "rankings_with_ties": {
+        "1976": "year of a paper",
+        "1977": "year of the mission",
+        "2002": "year of the election",
+        "2013": "year of a paper",
+        "2021": "year of a paper",
+        "475": "number of the ballots",
     },
     "sizes_you_choose": {"10^16": "30! / (6!^5 5!) = 1.1e16 ways"},
     "task_partition": {"5.3": "section of the paper"},
