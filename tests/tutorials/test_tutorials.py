@@ -29,7 +29,7 @@ EXEMPT = {
         "81": "volume of a journal",
     },
     "how_many_clusters": {
-        "0.17": "1.11 less 0.94",
+        "0.14": "1.15 less 1.01",
         "1990": "year of a paper",
         "1995": "year of a paper",
         "2025": "year of a paper",
