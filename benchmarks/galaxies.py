@@ -4,7 +4,7 @@
 """Dirichlet process mixtures of 82 galaxies by ``PartitionGibbs``, and by other means.
 
 ``python -m benchmarks.galaxies`` samples two models. That of Escobar and West (1995) has priors on
-all that is unknown, and their paper says how probable which number of subsets is. In the other the
+all that is unknown, and how probable each number of subsets is has been published. In the other the
 parameters of the subsets can be integrated out, as Neal's algorithm 3 does, which shares neither
 code nor auxiliary variables with this library. Prints the probabilities of the numbers of subsets,
 how many independent draws the sampler is worth, and how far apart the density estimates of the
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 MAX_SUBSETS = 20
 GRID = np.linspace(5.0, 40.0, 141)
-# Escobar and West (1995): of 3 to 10 subsets.
+# Escobar and West (1995) on 3 to 10 subsets, quoted after others.
 PUBLISHED = {3: 0.03, 4: 0.11, 5: 0.22, 6: 0.26, 7: 0.20, 8: 0.11, 9: 0.05, 10: 0.02}
 
 

@@ -27,7 +27,8 @@ import tyro
 from torch import Tensor
 
 from models.runs.tables import format_table, write_csv
-from pyro_drpm.survival import CoxPartialLikelihood, TieMethod
+from pyro_drpm.survival import CoxPartialLikelihood
+from pyro_drpm.types import TieMethod
 
 COVARIATES = 5
 REPETITIONS = 5

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from functools import partial
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.assignment.ties import log_tied_probability
+from pyro_drpm.ops.assignment.ties import Ties, log_tied_probability
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.precision import full_precision
-from pyro_drpm.ops.risk_sets import RiskSets
+from pyro_drpm.ops.risk_sets import EventGroups, RiskSets
+from pyro_drpm.types import TieMethod
 
-__all__ = ["CoxPartialLikelihood", "TieMethod"]
-
-TieMethod = Literal["exact", "efron", "breslow"]
+__all__ = ["CoxPartialLikelihood"]
 
 
 class CoxPartialLikelihood:
@@ -45,11 +45,11 @@ class CoxPartialLikelihood:
         strata: Integers of shape ``(n,)``: hazards are only compared within a stratum.
         entry: When subjects came under observation, shape ``(n,)``, before their time: they are at
             risk after that only. Rows of one subject for several intervals give covariates that
-            change with time.
+            change with time. Their sums are differences then, with the round-off of float64.
         ties: ``"exact"``, or an approximation.
 
     Raises:
-        ValueError: If shapes differ, times are not finite, events are neither 0 nor 1, strata are
+        ValueError: If shapes differ, times are no numbers, events are neither 0 nor 1, strata are
             no integers, subjects enter at their time or later, or ties are of another kind.
 
     References:
@@ -98,7 +98,13 @@ class CoxPartialLikelihood:
         _check_times(time, event, strata, entry)
         self.ties = ties
         self._num_subjects = len(time)
-        self._sets = RiskSets.of(time, event.bool(), strata, entry)
+        sets = RiskSets.of(time, event.bool(), strata, entry)
+        if ties == "exact":
+            groups = Ties.of(sets.value, sets.is_event).compact()
+            self._log_prob = partial(_exact, sets=sets, ties=groups)
+        else:
+            events = EventGroups.of(sets.value, sets.is_event)
+            self._log_prob = partial(_approximate, sets=sets, events=events, ties=ties)
 
     def __repr__(self) -> str:
         return f"{_OWNER}(subjects: {self._num_subjects}, ties: {self.ties!r})"
@@ -117,19 +123,19 @@ class CoxPartialLikelihood:
             Of the same dtype, shape ``(*batch,)``.
 
         Raises:
-            ValueError: If the number of subjects is another.
+            ValueError: If the number of subjects or the dtype is another.
         """
         if log_hazard.dim() == 0 or log_hazard.shape[-1] != self._num_subjects:
             raise ValueError(
                 f"{_OWNER}: expected log-hazards of shape (*batch, {self._num_subjects}), but got "
                 f"{tuple(log_hazard.shape)}."
             )
-        by_place = log_hazard[..., self._sets.order]
-        if self.ties == "exact":
-            log_prob = _exact(by_place, self._sets)
-        else:
-            log_prob = _approximate(by_place.double(), self._sets, self.ties)
-        return log_prob.to(log_hazard.dtype)
+        if log_hazard.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"{_OWNER}: expected log-hazards of dtype float32 or float64, but got "
+                f"{log_hazard.dtype}."
+            )
+        return self._log_prob(log_hazard).to(log_hazard.dtype)
 
 
 _OWNER = CoxPartialLikelihood.__name__
@@ -137,21 +143,24 @@ _OWNER = CoxPartialLikelihood.__name__
 
 @overridable
 @full_precision
-def _exact(log_hazard: Tensor, sets: RiskSets) -> Tensor:
-    return log_tied_probability(log_hazard, sets.log_rest(log_hazard.double()), sets.ties)
+def _exact(log_hazard: Tensor, *, sets: RiskSets, ties: Ties) -> Tensor:
+    by_place = log_hazard[..., sets.order]
+    return log_tied_probability(by_place, sets.log_rest(by_place.double()), ties)
 
 
-def _approximate(log_hazard: Tensor, sets: RiskSets, ties: TieMethod) -> Tensor:
-    events = sets.events
-    log_rest = sets.log_rest(log_hazard)[..., events.last][..., events.group]
-    log_sum = events.log_sum(log_hazard)[..., events.group]
+def _approximate(
+    log_hazard: Tensor, *, sets: RiskSets, events: EventGroups, ties: TieMethod
+) -> Tensor:
+    by_place = log_hazard[..., sets.order].double()
+    log_rest = sets.log_rest(by_place)[..., events.last][..., events.group]
+    log_sum = events.log_sum(by_place)[..., events.group]
     if ties == "efron":
         log_sum = log_sum + (-events.share).log1p()
     # The second derivatives of logaddexp are no numbers where there is no rest.
     is_rest = log_rest.isfinite()
     ratio = torch.where(is_rest, log_rest, 0.0) - log_sum
     added = torch.where(is_rest, F.softplus(ratio, threshold=40.0), 0.0)
-    return (log_hazard[..., events.place] - log_sum - added).sum(-1)
+    return (by_place[..., events.place] - log_sum - added).sum(-1)
 
 
 def _check_times(time: Tensor, event: Tensor, strata: Tensor | None, entry: Tensor | None) -> None:
@@ -164,7 +173,8 @@ def _check_times(time: Tensor, event: Tensor, strata: Tensor | None, entry: Tens
             )
     for name, x in (("time", time), ("entry", entry)):
         if x is not None and x.isnan().any():
-            raise ValueError(f"{_OWNER}: expected {name} without nan, but got {x.tolist()}.")
+            at = int(x.isnan().nonzero()[0])
+            raise ValueError(f"{_OWNER}: expected {name} to be numbers, but got nan at index {at}.")
     if not ((event == 0) | (event == 1)).all():
         other = event[(event != 0) & (event != 1)][0].item()
         raise ValueError(f"{_OWNER}: expected events of 0 and 1, but got {other}.")

@@ -20,6 +20,7 @@ __all__ = [
     "Loss",
     "PairLoss",
     "Partitions",
+    "TieMethod",
     "UpperBound",
     "Weight",
 ]
@@ -35,6 +36,9 @@ Bound = Literal["exact", "tight", "lemma"]
 
 Estimator = Literal["flow", "rloo"]
 """How gradients pass through draws: along the flow, or by leave-one-out score functions."""
+
+TieMethod = Literal["exact", "efron", "breslow"]
+"""Likelihood of events at one time: exact, or by an approximation."""
 
 Weight: TypeAlias = float | Tensor | Callable[[int], float | Tensor]
 """A weight of a part of the loss: a number, or a function of the step."""

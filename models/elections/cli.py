@@ -21,7 +21,7 @@ from models.elections.figures import save_leans, save_ranks
 from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.summary import summarize
-from models.runs.chains import num_divergences
+from models.runs.chains import ChainSettings, num_divergences
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.settings import Settings
 from models.runs.tables import format_table
@@ -39,12 +39,8 @@ class Config(Settings):
 
     out: Path = Path("runs/elections")
     """Directory of the results; those of a run that is there already are replaced."""
-    chains: int = 4
-    """Number of chains of NUTS."""
-    warmup: int = 500
-    """Steps of a chain that adapt the sampler."""
-    draws: int = 1000
-    """Draws of a chain after that."""
+    sampling: ChainSettings = ChainSettings(chains=4, warmup=500)
+    """Of NUTS."""
     svi_steps: int = 3000
     """Steps of each guide."""
     replications: int = 200
@@ -56,11 +52,10 @@ class Config(Settings):
 
     def validate(self) -> None:
         super().validate()
-        self.require_positive("warmup", "svi_steps")
+        self.require_positive("svi_steps")
         self.require_non_negative("replications")
-        for name, least in {"chains": 2, "draws": 4}.items():  # what R-hat needs
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)}")
+        if self.sampling.chains < 2:  # what R-hat needs
+            raise ValueError(f"chains must be at least 2, but is {self.sampling.chains}")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -86,9 +81,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _report_posterior(config: Config, elections: Elections) -> None:
     mcmc = draw_posterior(
         elections.partitions,
-        num_chains=config.chains,
-        num_warmup=config.warmup,
-        num_draws=config.draws,
+        config.sampling,
         seed=config.seed,
     )
     summaries = {"NUTS": summarize(mcmc, elections)}
@@ -103,7 +96,8 @@ def _report_posterior(config: Config, elections: Elections) -> None:
     print("\n" + format_table(("", *summaries), _rows(summaries)))
     nuts = summaries["NUTS"]
     print(
-        f"\n{config.chains} chains of {config.draws} draws: {num_divergences(mcmc)} divergences, "
+        f"\n{config.sampling.chains} chains of {config.sampling.draws} draws: "
+        f"{num_divergences(mcmc)} divergences, "
         f"largest R-hat {nuts['r_hat'].max():.4f}, "
         f"smallest effective sample size {nuts['ess_bulk'].min():.0f}"
     )
@@ -122,9 +116,7 @@ def _report_forecast(config: Config, elections: Elections) -> None:
     mcmc = draw_forecast(
         before,
         torch.where(is_called, last[0], torch.nan) if config.called else None,
-        num_chains=config.chains,
-        num_warmup=config.warmup,
-        num_draws=config.draws,
+        config.sampling,
         seed=config.seed,
     )
     Y = mcmc.get_samples(group_by_chain=True)["Y_next"]

@@ -11,7 +11,7 @@ from pyro.infer import MCMC
 from torch import Tensor
 
 from models.elections.model import sample_election, sample_leans
-from models.runs.chains import chains
+from models.runs.chains import ChainSettings, chains
 from pyro_drpm.infer import PartitionGibbs
 
 __all__ = ["draw_forecast", "forecast_model"]
@@ -46,11 +46,9 @@ def forecast_model(partitions: Tensor, called: Tensor | None = None) -> Tensor:
 
 def draw_forecast(
     partitions: Tensor,
-    called: Tensor | None = None,
+    called: Tensor | None,
+    settings: ChainSettings,
     *,
-    num_chains: int = 4,
-    num_warmup: int = 500,
-    num_draws: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> MCMC:
@@ -59,9 +57,7 @@ def draw_forecast(
     Args:
         partitions: Observed, shape ``(T, 2, n)``, float64.
         called: As for :func:`forecast_model`.
-        num_chains: Number of chains.
-        num_warmup: Steps of each chain that adapt the sampler and are dropped.
-        num_draws: Draws of each chain.
+        settings: Number and lengths of the chains.
         seed: Of Pyro's random numbers.
         progress: Whether to show a progress bar.
 
@@ -69,6 +65,6 @@ def draw_forecast(
         The finished run; ``Y_next`` is ``(2, n)``.
     """
     pyro.set_rng_seed(seed)
-    mcmc = chains(PartitionGibbs(forecast_model), num_chains, num_warmup, num_draws, progress)
+    mcmc = chains(PartitionGibbs(forecast_model), settings, progress)
     mcmc.run(partitions, called)
     return mcmc

@@ -16,17 +16,15 @@ from torch import Tensor
 from tqdm import trange
 
 from models.elections.model import elections_model
-from models.runs.chains import chains
+from models.runs.chains import ChainSettings, chains
 
 __all__ = ["draw_posterior", "fit_guide"]
 
 
 def draw_posterior(
     partitions: Tensor,
+    settings: ChainSettings,
     *,
-    num_chains: int = 4,
-    num_warmup: int = 500,
-    num_draws: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> MCMC:
@@ -34,9 +32,7 @@ def draw_posterior(
 
     Args:
         partitions: What is observed, shape ``(T, 2, n)``.
-        num_chains: Number of chains.
-        num_warmup: Steps of each chain that adapt the sampler and are dropped.
-        num_draws: Draws of each chain.
+        settings: Number and lengths of the chains.
         seed: Of Pyro's random numbers.
         progress: Whether to show a progress bar.
 
@@ -46,7 +42,7 @@ def draw_posterior(
     pyro.set_rng_seed(seed)
     num_elections, _, num_states = partitions.shape
     model = pyro.condition(elections_model, data={"Y": partitions})
-    mcmc = chains(NUTS(model), num_chains, num_warmup, num_draws, progress)
+    mcmc = chains(NUTS(model), settings, progress)
     mcmc.run(num_elections, num_states)
     return mcmc
 

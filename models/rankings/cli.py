@@ -17,7 +17,7 @@ from torch import Tensor
 from models.rankings.data import Ballots, DatasetName, Unranked, load_ballots, read_preflib
 from models.rankings.figures import save_scores
 from models.rankings.model import draw_scores, held_out
-from models.runs.chains import num_divergences
+from models.runs.chains import ChainSettings, num_divergences
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.settings import Settings
 from models.runs.tables import format_table
@@ -37,21 +37,14 @@ class Config(Settings):
     """Rankings of one's own in place of these, in the format of PrefLib (soc, soi, toc, toi)."""
     unranked: Unranked = "last"
     """Whether alternatives that a ranking leaves out are behind the others, or not looked at."""
-    chains: int = 2
-    """Number of chains of NUTS."""
-    warmup: int = 300
-    """Steps of a chain that adapt the sampler."""
-    draws: int = 1000
-    """Draws of a chain after that."""
+    sampling: ChainSettings = ChainSettings()
+    """Of NUTS."""
     breaks: int = 3
     """How often ties are broken at random for comparison."""
 
     def validate(self) -> None:
         super().validate()
-        self.require_positive("chains", "warmup")
         self.require_non_negative("breaks")
-        if self.draws < 4:  # what R-hat needs
-            raise ValueError(f"draws must be at least 4, but is {self.draws}")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -80,13 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _centered_draws(config: Config, ballots: Ballots) -> Tensor:
     """Log-scores less their mean, which rankings do not see, shape ``(draws, n)``."""
-    mcmc = draw_scores(
-        ballots,
-        num_chains=config.chains,
-        num_warmup=config.warmup,
-        num_draws=config.draws,
-        seed=config.seed,
-    )
+    mcmc = draw_scores(ballots, config.sampling, seed=config.seed)
     draws = mcmc.get_samples(group_by_chain=True)["log_s"]
     draws = draws - draws.mean(-1, keepdim=True)
     r_hat = float(split_gelman_rubin(draws).max())

@@ -12,7 +12,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from models.rankings.data import Ballots
-from models.runs.chains import chains
+from models.runs.chains import ChainSettings, chains
 from pyro_drpm.distributions import TiedPlackettLuce
 
 __all__ = ["draw_scores", "held_out", "most_probable", "ranking_model"]
@@ -38,10 +38,8 @@ def ranking_model(ballots: Ballots) -> None:
 
 def draw_scores(
     ballots: Ballots,
+    settings: ChainSettings,
     *,
-    num_chains: int = 2,
-    num_warmup: int = 300,
-    num_draws: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> MCMC:
@@ -49,14 +47,12 @@ def draw_scores(
 
     Args:
         ballots: What is observed.
-        num_chains: Number of chains.
-        num_warmup: Steps of each chain that adapt the sampler and are dropped.
-        num_draws: Draws of each chain.
+        settings: Number and lengths of the chains.
         seed: Of Pyro's random numbers.
         progress: Whether to show a progress bar.
     """
     pyro.set_rng_seed(seed)
-    mcmc = chains(NUTS(ranking_model), num_chains, num_warmup, num_draws, progress)
+    mcmc = chains(NUTS(ranking_model), settings, progress)
     mcmc.run(ballots)
     return mcmc
 

@@ -13,14 +13,15 @@ from typing import get_args
 from pandas import DataFrame
 from pyro.ops.stats import split_gelman_rubin
 
-from models.runs.chains import num_divergences
+from models.runs.chains import ChainSettings, num_divergences
 from models.runs.cli import one_line_errors, parse_settings
 from models.runs.settings import Settings
 from models.runs.tables import format_table
 from models.survival.data import Rossi, load_rossi
 from models.survival.figures import save_coefficients
 from models.survival.regression import draw_coefficients, most_likely
-from pyro_drpm.survival import CoxPartialLikelihood, TieMethod
+from pyro_drpm.survival import CoxPartialLikelihood
+from pyro_drpm.types import TieMethod
 
 __all__ = ["main"]
 
@@ -35,18 +36,11 @@ class Config(Settings):
     """Directory of the results; those of a run that is there already are replaced."""
     weeks: tuple[int, ...] = (4, 13, 26)
     """Lengths of the periods into which times are grouped."""
-    chains: int = 2
-    """Number of chains of NUTS."""
-    warmup: int = 300
-    """Steps of a chain that adapt the sampler."""
-    draws: int = 1000
-    """Draws of a chain after that."""
+    sampling: ChainSettings = ChainSettings()
+    """Of NUTS."""
 
     def validate(self) -> None:
         super().validate()
-        self.require_positive("chains", "warmup")
-        if self.draws < 4:  # what R-hat needs
-            raise ValueError(f"draws must be at least 4, but is {self.draws}")
         if not self.weeks or min(self.weeks) < 2 or max(self.weeks) > 52:
             raise ValueError(f"weeks must be lengths from 2 to 52, but are {self.weeks}")
 
@@ -80,14 +74,7 @@ def _rows(config: Config, data: Rossi, weeks: int, ties: TieMethod) -> list[dict
     print(f"{_TRUTH if weeks == 1 else f'periods of {weeks} weeks'}, {ties}")
     likelihood = CoxPartialLikelihood(data.grouped(weeks).week, data.arrest, ties=ties)
     maximum = most_likely(data.covariates, likelihood)
-    mcmc = draw_coefficients(
-        data.covariates,
-        likelihood,
-        num_chains=config.chains,
-        num_warmup=config.warmup,
-        num_draws=config.draws,
-        seed=config.seed,
-    )
+    mcmc = draw_coefficients(data.covariates, likelihood, config.sampling, seed=config.seed)
     draws = mcmc.get_samples(group_by_chain=True)["beta"]
     r_hat, divergences = split_gelman_rubin(draws), num_divergences(mcmc)
     draws = draws.flatten(0, 1)

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-from models.runs.chains import chains
+from models.runs.chains import ChainSettings, chains
 from pyro_drpm.survival import CoxPartialLikelihood
 
 __all__ = ["cox_model", "draw_coefficients", "most_likely"]
@@ -36,10 +36,8 @@ def cox_model(covariates: Tensor, likelihood: CoxPartialLikelihood) -> None:
 def draw_coefficients(
     covariates: Tensor,
     likelihood: CoxPartialLikelihood,
+    settings: ChainSettings,
     *,
-    num_chains: int = 2,
-    num_warmup: int = 300,
-    num_draws: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> MCMC:
@@ -48,14 +46,12 @@ def draw_coefficients(
     Args:
         covariates: Shape ``(n, p)``.
         likelihood: Of the times.
-        num_chains: Number of chains.
-        num_warmup: Steps of each chain that adapt the sampler and are dropped.
-        num_draws: Draws of each chain.
+        settings: Number and lengths of the chains.
         seed: Of Pyro's random numbers.
         progress: Whether to show a progress bar.
     """
     pyro.set_rng_seed(seed)
-    mcmc = chains(NUTS(cox_model), num_chains, num_warmup, num_draws, progress)
+    mcmc = chains(NUTS(cox_model), settings, progress)
     mcmc.run(covariates, likelihood)
     return mcmc
 

@@ -92,10 +92,12 @@ class _TiedRanking(Constraint):
         if self.present is not None:
             valid = valid & ((value >= 0) == self.present).all(-1)
         if self.sizes is not None:
-            groups = torch.arange(self.sizes.shape[-1], device=value.device)
-            counts = (value.unsqueeze(-2) == groups.unsqueeze(-1)).sum(-1)
-            fits = (counts == self.sizes).all(-1)
-            valid = valid & fits & (value < self.sizes.shape[-1]).all(-1)
+            num_groups = self.sizes.shape[-1]
+            is_known = (value >= 0) & (value < num_groups)
+            group = torch.where(is_known, value, num_groups).long()
+            none = torch.zeros_like(group[..., :1]).expand(*group.shape[:-1], num_groups + 1)
+            counts = none.scatter_add(-1, group, torch.ones_like(group))[..., :-1]
+            valid = valid & (counts == self.sizes).all(-1) & (value < num_groups).all(-1)
         return valid
 
     def __repr__(self) -> str:

@@ -162,7 +162,7 @@ class TiedPlackettLuce(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         log_prob = log_tied_ranking_probability(self.log_s, value).to(self.log_s.dtype)
-        if self._sizes is None and self._present is None:
+        if self._validate_args or (self._sizes is None and self._present is None):
             return log_prob
         return torch.where(self.support.check(value), log_prob, -torch.inf)
 

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_drpm.ops.assignment.ties import Ties
 from pyro_drpm.ops.tails import log_tails
 
 __all__ = ["EventGroups", "RiskSets"]
@@ -33,16 +32,16 @@ class RiskSets(NamedTuple):
         segment: The stratum of each place.
         has_rest: Whether anybody is at risk behind a place, at its time.
         late: Who enters too late for a place; none if all are there from the beginning.
-        ties: Events by time, one or several.
-        events: The same for formulas that add up scores.
+        value: The number of the stratum and time of each place, rising.
+        is_event: Whether there is an event at a place.
     """
 
     order: Tensor
     segment: Tensor | None
     has_rest: Tensor
     late: LateEntries | None
-    ties: Ties
-    events: EventGroups
+    value: Tensor
+    is_event: Tensor
 
     @staticmethod
     def of(time: Tensor, event: Tensor, strata: Tensor | None, entry: Tensor | None) -> RiskSets:
@@ -70,8 +69,8 @@ class RiskSets(NamedTuple):
             None if strata is None else stratum,
             behind > 0,
             late,
-            Ties.of(value, event).compact(),
-            EventGroups.of(value, event),
+            value,
+            event,
         )
 
     def log_rest(self, log_hazard: Tensor) -> Tensor:

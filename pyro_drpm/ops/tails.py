@@ -23,11 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["log_tails"]
 
 
+@overridable
 def log_tails(x: Tensor, segment: Tensor | None = None) -> Tensor:
     """``T_p``, any number of times differentiable.
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.runs.chains import ChainSettings
 from models.survival.cli import main
 from models.survival.data import load_rossi
 from models.survival.regression import draw_coefficients, most_likely
 from pyro_drpm.survival import CoxPartialLikelihood
+from tests.models.training_checks import error_line
 
 
 def test_data() -> None:
@@ -39,7 +41,7 @@ def test_posterior_is_around_the_maximum() -> None:
     covariance = torch.linalg.inv(curvature + torch.eye(7, dtype=torch.float64))
     mean = covariance @ curvature @ maximum
     mcmc = draw_coefficients(
-        data.covariates, likelihood, num_chains=1, num_warmup=100, num_draws=200, progress=False
+        data.covariates, likelihood, ChainSettings(1, 100, 200), progress=False
     )
     draws, std = mcmc.get_samples()["beta"], covariance.diagonal().sqrt()
     assert ((draws.mean(0) - mean).abs() < 0.5 * std).all()
@@ -67,7 +69,4 @@ def test_command_line_prints_and_saves(tmp_path: Path, capsys: pytest.CaptureFix
 def test_bad_settings_end_with_one_line(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main(args)
-    assert exit_info.value.code == 2
-    assert capsys.readouterr().err == message + "\n"
+    assert error_line(capsys, lambda: main(args)) == message + "\n"

@@ -22,7 +22,7 @@ from models.elections.forecast import draw_forecast
 from models.elections.inference import draw_posterior, fit_guide
 from models.elections.model import LEAN_SCALE
 from models.elections.summary import named_draws, summarize
-from models.runs.chains import num_divergences
+from models.runs.chains import ChainSettings, num_divergences
 
 STATES = " ".join(load_elections().states)
 
@@ -78,9 +78,7 @@ def weighted_moments(x: Tensor, log_weight: Tensor) -> tuple[float, float]:
 
 
 def test_nuts_draws_from_the_exact_posterior(two_states: Tensor) -> None:
-    mcmc = draw_posterior(
-        two_states, num_chains=1, num_warmup=100, num_draws=300, seed=0, progress=False
-    )
+    mcmc = draw_posterior(two_states, ChainSettings(1, 100, 300), seed=0, progress=False)
     draws = mcmc.get_samples()
     assert num_divergences(mcmc) == 0
     for site, (mean, std) in exact_moments(two_states).items():
@@ -108,9 +106,7 @@ def test_guide_approximates_the_exact_posterior(two_states: Tensor) -> None:
 def test_forecast_of_the_exact_posterior(two_states: Tensor, called: bool) -> None:
     """The third election from the first two, in each of which state A alone was Republican."""
     known = torch.tensor([torch.nan, 0.0]).double() if called else None
-    mcmc = draw_forecast(
-        two_states[:2], known, num_chains=1, num_warmup=50, num_draws=150, seed=0, progress=False
-    )
+    mcmc = draw_forecast(two_states[:2], known, ChainSettings(1, 50, 150), seed=0, progress=False)
     difference = torch.linspace(-40, 40, 8001, dtype=torch.float64)
     log_weight = Normal(0.0, LEAN_SCALE * 2**0.5).log_prob(difference)
     weight = (log_weight + 2 * torch.nn.functional.logsigmoid(difference)).softmax(0)
