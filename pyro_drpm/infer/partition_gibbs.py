@@ -44,7 +44,7 @@ class PartitionGibbs(MCMCKernel):
 
     The integrals of this mass are turned into auxiliary times, see
     :mod:`pyro_drpm.ops.gibbs.arrivals`, so that a sweep takes ``O(K n)``, on the CPU, wherever the
-    model is. It runs the model ``K + 3`` times, two to four more where subsets have parameters,
+    model is. It runs the model ``K + 3`` times, two to six more where subsets have parameters,
     if each site that depends on a partition has a log-probability for each element that depends on
     the subset of this element alone, as in a mixture with a plate over the data. This is tried out,
     and checked after every sweep. A site of another kind makes up to ``K n`` runs necessary.

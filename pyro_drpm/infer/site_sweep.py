@@ -153,7 +153,7 @@ class SiteSweep:
         log_probs = self._log_probs(second)
         same = self._laws(partition_of(second.nodes[self._name]["fn"]))
         return all(
-            np.allclose(law.sizes.log_factors, same[at].sizes.log_factors)
+            np.allclose(law.sizes.log_factors, same[at].sizes.log_factors, rtol=1e-9)
             for at, law in laws.items()
         ) and all(
             _have_one_sum(log_prob, log_probs[name])

@@ -15,6 +15,8 @@ __all__ = ["SizeFactors"]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_ROUND_OFF = 1e-8  # of factors of a million elements
+
 
 class SizeFactors(NamedTuple):
     """A law of the sizes, up to its normaliser.
@@ -48,7 +50,8 @@ class SizeFactors(NamedTuple):
             alike and have no bounds.
         """
         others = self.steps[:, 1:]
-        if not self.empty_last or self.are_bounded or not np.allclose(others, others[:1]):
+        are_alike = np.allclose(others, others[:1], rtol=_ROUND_OFF, atol=_ROUND_OFF)
+        if not self.empty_last or self.are_bounded or not are_alike:
             return None
         # One partition with k subsets is k! labelled ones before, and K! / (K - k)! after.
         num_subsets = len(self.steps)
