@@ -15,6 +15,7 @@ from models.runs.jobs import JobSettings
 from models.runs.settings import SettingsGroup
 from models.training.schedule import Schedule
 from models.vc.likelihoods import LikelihoodName
+from models.vc.networks import Precision
 from models.vc.priors import Covariance
 from models.vc.scores import Sizes
 from models.vc.sizes import SizesLaw
@@ -85,6 +86,9 @@ class NetworkSettings(SettingsGroup):
     """Covariances of the clusters in the latent space."""
     likelihood: LikelihoodName = "pixels"
     """Law of the values of an item: grey values or colours from 0 to 1, or normal."""
+    precision: Precision = "float32"
+    """Precision of the products of matrices in hidden layers; bfloat16 is several times as fast on
+    processors that know it, and slow on others."""
 
     def validate(self) -> None:
         super().validate()

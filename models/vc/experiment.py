@@ -144,7 +144,9 @@ def pretrain(config: Config, job: Job, data: ClusterData) -> tuple[Autoencoder, 
     """
     pyro.set_rng_seed(derive_seed(job.seed, "networks"))
     sizes = config.networks
-    network = Autoencoder(data.num_values, sizes.hidden, sizes.latent_dim, sizes.likelihood)
+    network = Autoencoder(
+        data.num_values, sizes.hidden, sizes.latent_dim, sizes.likelihood, sizes.precision
+    )
     if job.pretraining == "components":
         network.set_to_components(data.train)
     task = PretrainingTask(network, data, config.pretraining, sizes.num_clusters, job.seed)

@@ -70,13 +70,14 @@ _MNIST = Config(
     pretrainings=("neighbors",),
     pretraining=PretrainingSettings(reconstruction_weight=0.3),
     training=TrainingSettings(priors="k-means", beta=10.0, schedule="cosine"),
+    networks=NetworkSettings(precision="bfloat16"),
     partition=_WEIGHTED_SCORES,
 )
 _FASHION = replace(
     _MNIST,
     dataset="fashion-mnist",
     out=Path("runs/vc/fashion-mnist"),
-    networks=NetworkSettings(latent_dim=20),
+    networks=NetworkSettings(latent_dim=20, precision="bfloat16"),
     training=TrainingSettings(priors="k-means", beta=0.1, trained_layers="heads"),
 )
 _MNIST_PAPER = replace(_MNIST, training=TrainingSettings(epochs=1024))
@@ -157,7 +158,10 @@ def _for_images(num_values: int, number: int) -> Config:
     return Config(
         out=Path(),
         pretrainings=("neighbors" if is_many else "contrastive",),
-        networks=NetworkSettings(hidden=(128, 128, 256) if is_small else (500, 500, 2000)),
+        networks=NetworkSettings(
+            hidden=(128, 128, 256) if is_small else (500, 500, 2000),
+            precision="bfloat16" if is_many else "float32",
+        ),
         pretraining=PretrainingSettings(
             pretrain_epochs=400 if is_small else 200,
             pretrain_batch_size=min(1024, -(-number // 2)),

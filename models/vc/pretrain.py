@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from models.training.losses import per_epoch
-from models.vc.networks import Autoencoder
+from models.vc.networks import Autoencoder, Layers, Precision
 
 __all__ = [
     "ContrastivePretraining",
@@ -135,7 +135,7 @@ class ReconstructionPretraining(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), self.learning_rate)
+        return torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
 
 
 class ContrastivePretraining(LightningModule):
@@ -168,8 +168,9 @@ class ContrastivePretraining(LightningModule):
         self.network = network
         self.augment = augment
         features, latent_dim = network.encoder.heads.loc.in_features, network.latent_dim
-        self.instance_head = _projection(features, latent_dim)
-        self.cluster_head = _projection(features, num_clusters)
+        precision = network.precision
+        self.instance_head = _projection(features, latent_dim, precision)
+        self.cluster_head = _projection(features, num_clusters, precision)
         self.learning_rate = learning_rate
         self.reconstruction_weight = reconstruction_weight
         self.input_noise = input_noise
@@ -180,8 +181,8 @@ class ContrastivePretraining(LightningModule):
         """Give the sum of all terms for a batch of images ``(n, 1, H, W)``."""
         (images,) = batch
         views = torch.cat([images, self.augment(images)])
-        noise = self.input_noise * torch.randn_like(views)
-        features = self.network.encoder.hidden(views + noise)
+        seen = views + self.input_noise * torch.randn_like(views) if self.input_noise else views
+        features = self.network.encoder.hidden(seen)
         loc = self.network.encoder.heads.loc(features)
         first, second = self.instance_head(features).chunk(2)
         clusters, other_clusters = self.cluster_head(features).softmax(-1).chunk(2)
@@ -198,11 +199,10 @@ class ContrastivePretraining(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), self.learning_rate)
+        return torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
 
 
-def _projection(num_features: int, outputs: int) -> nn.Sequential:
+def _projection(num_features: int, outputs: int, precision: Precision) -> Layers:
     """Head ``f - f - GELU - outputs``."""
-    return nn.Sequential(
-        nn.Linear(num_features, num_features), nn.GELU(), nn.Linear(num_features, outputs)
-    )
+    first, last = nn.Linear(num_features, num_features), nn.Linear(num_features, outputs)
+    return Layers(first, nn.GELU(), last, precision=precision)

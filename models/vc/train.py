@@ -72,7 +72,7 @@ class VariationalTraining(ObjectiveTraining):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, self.learning_rate)
+        optimizer = torch.optim.AdamW(trained, self.learning_rate, fused=True)
         return scheduled(optimizer, self.schedule, int(self.trainer.estimated_stepping_batches))
 
 

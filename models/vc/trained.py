@@ -42,7 +42,13 @@ def make_trained(settings: NetworkSettings, num_values: int) -> Trained:
         settings: Their sizes.
         num_values: Number of values of an item.
     """
-    network = Autoencoder(num_values, settings.hidden, settings.latent_dim, settings.likelihood)
+    network = Autoencoder(
+        num_values,
+        settings.hidden,
+        settings.latent_dim,
+        settings.likelihood,
+        settings.precision,
+    )
     priors = ClusterPriors(settings.num_clusters, settings.latent_dim, settings.covariance)
     return Trained(network, priors)
 
@@ -68,7 +74,7 @@ def load_trained(run: Path, method: Method = "drpm", repetition: str | None = No
         raise ValueError(f"{method} has not been trained in this run: {path} is missing")
     state = read_checkpoint(path)["state_dict"]
     try:
-        trained = make_trained(settings, len(state["network.decoder.output.bias"]))
+        trained = make_trained(settings, len(state["network.decoder.layers.1.bias"]))
         _load_part(trained.network, state, "network.")
         _load_part(trained.priors, state, "priors.")
     except (KeyError, RuntimeError) as error:  # other names, other shapes

@@ -14,6 +14,7 @@ from pyro_drpm.distributions.size_distribution import SizeDistribution
 from pyro_drpm.distributions.straight_through import StraightThroughDistribution
 from pyro_drpm.ops.noise import gumbel
 from pyro_drpm.ops.relaxation.partitions import relaxed_partition, straight_through_partition
+from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["RelaxedPartition"]
 
@@ -83,11 +84,19 @@ class RelaxedPartition(StraightThroughDistribution):
         return self._sizes.perturbed_counts(size_noise, shape), scores.expand(*shape, -1)
 
     def _relaxed(self, counts: Tensor, size_noise: Tensor | None, scores: Tensor) -> Tensor:
-        dtype = self._ranked.log_s.dtype
-        soft = self._sizes.relaxed_boundaries(counts, size_noise, self.temperature).to(dtype)
-        if self.hard:
-            return straight_through_partition(counts, soft, scores, self.temperature)
-        return relaxed_partition(soft, scores, self.temperature)
+        dtype, temperature = self._ranked.log_s.dtype, self.temperature
+        soft = None
+        if not self.hard or self._sizes_need_gradients(size_noise):
+            soft = self._sizes.relaxed_boundaries(counts, size_noise, temperature).to(dtype)
+        if soft is None or self.hard:
+            return straight_through_partition(counts, soft, scores, temperature, dtype)
+        return relaxed_partition(soft, scores, temperature)
+
+    def _sizes_need_gradients(self, size_noise: Tensor | None) -> bool:
+        if transformed():  # where tensors do not tell
+            return True
+        of = [*self._sizes.parameters, *(() if size_noise is None else (size_noise,))]
+        return torch.is_grad_enabled() and any(x.requires_grad for x in of)
 
     def _noise(self, shape: torch.Size) -> tuple[Tensor | None, Tensor]:
         device = self._ranked.log_s.device

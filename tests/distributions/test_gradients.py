@@ -138,3 +138,18 @@ def test_the_partition_without_noise_carries_gradients_that_improve_the_objectiv
         case.f(case.partition().noiseless).backward()
         optimiser.step()
     assert case.f(case.partition().noiseless).item() < start
+
+
+def test_relaxed_scores_do_not_depend_on_whether_sizes_are_trained() -> None:
+    """Where they are not, nothing is computed for their gradient."""
+    case = random_case(4)
+
+    def gradient_of_scores(log_omega: Tensor) -> Tensor:
+        partition = DRPM(log_omega=log_omega, log_s=case.log_s, gradient="relaxed")
+        torch.manual_seed(0)
+        (gradient,) = torch.autograd.grad(case.f(partition.rsample((5,))).sum(), case.log_s)
+        return gradient
+
+    expected = gradient_of_scores(case.log_omega)
+    assert (expected != 0).any()
+    assert gradient_of_scores(case.log_omega.detach()).equal(expected)

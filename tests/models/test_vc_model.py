@@ -46,8 +46,8 @@ def pair(network: Autoencoder, priors: ClusterPriors) -> tuple[DRPMVCModel, Scor
 
 
 def logits(network: Autoencoder, z: Tensor) -> Tensor:
-    decoder = network.decoder
-    return decoder.output(decoder.hidden(z))
+    decoded: Tensor = network.decoder.layers(z)
+    return decoded
 
 
 def sites(fn: Any, *args: Tensor) -> Any:

@@ -57,3 +57,17 @@ def test_linear_networks_are_principal_components() -> None:
     errors = (features - expected).square().mean(0).sqrt()
     found = network.decoder(means).stddev[0]
     torch.testing.assert_close(found[errors > 0.06], errors[errors > 0.06], rtol=1e-3, atol=0)
+
+
+def test_products_may_be_less_precise() -> None:
+    precise, rough = (Autoencoder(6, (32, 16), 3, precision=p) for p in ("float32", "bfloat16"))
+    rough.load_state_dict(precise.state_dict())
+    items = torch.rand(8, 6, requires_grad=True)
+    means, _ = rough.encoder(items)
+    decoded = rough.decoder(means).mean
+    decoded.sum().backward()
+    tensors = items, means, decoded, *(p.grad for p in rough.encoder.hidden.parameters())
+    assert {x.dtype for x in tensors if x is not None} == {torch.float32}
+    expected = precise.decoder(precise.encoder(items)[0]).mean
+    assert not decoded.equal(expected)
+    torch.testing.assert_close(decoded, expected, rtol=0.02, atol=0)

@@ -15,23 +15,30 @@ __all__ = ["relaxed_partition", "straight_through_partition"]
 
 
 def straight_through_partition(
-    counts: Tensor, soft: Tensor, scores: Tensor, temperature: Tensor | float
+    counts: Tensor,
+    soft: Tensor | None,
+    scores: Tensor,
+    temperature: Tensor | float,
+    dtype: torch.dtype,
 ) -> Tensor:
     """A partition with the gradients of the relaxed one.
 
     Args:
         counts: Integers, shape ``(*batch, K)``.
         soft: Relaxed boundaries, see :mod:`pyro_drpm.ops.relaxation.boundaries`, whose gradients
-            those of the sizes are, shape ``(*batch, K - 1, n)``.
+            those of the sizes are, shape ``(*batch, K - 1, n)``; none if these need no gradients.
         scores: Shape ``(*batch, n)``; the first subset takes the highest.
         temperature: Of the relaxation; positive.
+        dtype: Of the result.
 
     Returns:
-        Entries 0 and 1, shape ``(*batch, K, n)``, of the dtype of ``soft``.
+        Entries 0 and 1, shape ``(*batch, K, n)``.
     """
-    rank = torch.arange(soft.shape[-1], device=soft.device)
-    inside = (rank < counts[..., :-1].cumsum(-1).unsqueeze(-1)).to(soft.dtype)
-    return permute_hard(_subsets(inside + (soft - soft.detach())), scores, temperature)
+    rank = torch.arange(scores.shape[-1], device=scores.device)
+    inside = (rank < counts[..., :-1].cumsum(-1).unsqueeze(-1)).to(dtype)
+    if soft is not None:
+        inside = inside + (soft - soft.detach())
+    return permute_hard(_subsets(inside), scores, temperature)
 
 
 def relaxed_partition(soft: Tensor, scores: Tensor, temperature: Tensor | float) -> Tensor:
