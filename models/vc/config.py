@@ -15,6 +15,7 @@ from models.runs.jobs import JobSettings
 from models.runs.settings import SettingsGroup
 from models.training.schedule import Schedule
 from models.vc.likelihoods import LikelihoodName
+from models.vc.neighbors import Resemblance
 from models.vc.networks import Precision
 from models.vc.priors import Covariance
 from models.vc.scores import Sizes
@@ -51,7 +52,7 @@ Method = Literal[
 ]
 TrainedLayers = Literal["heads", "all"]
 Guide = Literal["affinities", "scores"]
-Pretraining = Literal["contrastive", "neighbors", "reconstruction", "components"]
+Pretraining = Literal["contrastive", "neighbors", "spectral", "reconstruction", "components"]
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,18 @@ class PretrainingSettings(SettingsGroup):
     """Epochs of the pretraining with neighbors, before clusters are made."""
     cluster_epochs: int = 20
     """Epochs of the pretraining with neighbors in which clusters are made."""
+    spectral_epochs: int = 12
+    """Epochs of the pretraining by spectral coordinates of the graph of neighbors."""
     num_neighbors: int = 10
-    """Number of neighbors of an image in that pretraining."""
+    """Number of neighbors of an image in both pretrainings."""
+    resemblance: Resemblance = "pixels"
+    """Whether neighbors resemble each other in their pixels or in their histograms of gradients."""
     reconstruction_epochs: int = 50
     """Epochs of the pretraining by reconstruction."""
     pretrain_batch_size: int = 1024
     """Batch size of the contrastive pretraining and of that by reconstruction."""
     neighbor_batch_size: int = 256
-    """Batch size of the pretraining with neighbors."""
+    """Batch size of both pretrainings with neighbors."""
     pretrain_learning_rate: float = 1e-3
     """Learning rate of the pretraining (Adam)."""
     reconstruction_weight: float = 1.0
@@ -125,8 +130,13 @@ class PretrainingSettings(SettingsGroup):
     def validate(self) -> None:
         super().validate()
         self.require_positive(
-            *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "reconstruction_epochs"),
-            *("num_neighbors", "pretrain_batch_size", "neighbor_batch_size"),
+            *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "spectral_epochs"),
+            *(
+                "reconstruction_epochs",
+                "num_neighbors",
+                "pretrain_batch_size",
+                "neighbor_batch_size",
+            ),
             "pretrain_learning_rate",
         )
         self.require_non_negative("reconstruction_weight", "input_noise")
@@ -139,6 +149,9 @@ class TrainingSettings(SettingsGroup):
     priors: Start = "mixture"
     """What the priors of DRPM-VC and of all VaDEs start from: k-means, a Gaussian mixture whose
     clusters have equal sizes, or a Gaussian mixture, as in the paper."""
+    widen_priors: bool = False
+    """Whether the priors start with the variances of latent variables, which spread around their
+    means, instead of those of the means, as in the paper."""
     epochs: int = 10
     """Epochs of DRPM-VC and of all VaDEs."""
     batch_size: int = 256
@@ -331,8 +344,8 @@ class Config(JobSettings):
         Raises:
             ValueError: If there are fewer items than clusters, or than the neighbors of an item
                 and itself; if clusters cannot have the sizes that they are to have; if the latent
-                space is to have more principal components than there are; or if features are to
-                be changed as images are.
+                space is to have more principal components or spectral coordinates than there are;
+                or if features are to be changed or described as images are.
         """
         networks = self.networks
         if networks.num_clusters > number:
@@ -340,7 +353,8 @@ class Config(JobSettings):
                 f"num_clusters must be at most {number}, the number of items to train on, but is "
                 f"{networks.num_clusters}"
             )
-        if "neighbors" in self.pretrainings and self.pretraining.num_neighbors >= number:
+        graphs = {"neighbors", "spectral"}.intersection(self.pretrainings)
+        if graphs and self.pretraining.num_neighbors >= number:
             raise ValueError(
                 f"num_neighbors must be below {number}, the number of items to train on, but is "
                 f"{self.pretraining.num_neighbors}"
@@ -351,9 +365,16 @@ class Config(JobSettings):
                 f"latent_dim must be at most {most}, the number of principal components, but is "
                 f"{networks.latent_dim}"
             )
+        if "spectral" in self.pretrainings and networks.latent_dim >= number:
+            raise ValueError(
+                f"latent_dim must be below {number}, the number of items to train on, for spectral "
+                f"coordinates, but is {networks.latent_dim}"
+            )
+        if graphs and self.pretraining.resemblance == "gradients" and len(item_shape) == 1:
+            raise ValueError("resemblance gradients is for images: give --resemblance pixels")
         if "contrastive" in self.pretrainings and len(item_shape) == 1:
             raise ValueError(
                 "pretraining contrastive is for images: give --pretrainings reconstruction, "
-                "neighbors or components"
+                "neighbors, spectral or components"
             )
         self.partition.check_sizes(number, networks.num_clusters)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -129,6 +130,8 @@ def prepare(config: Config, job: Job, data: ClusterData) -> tuple[ClusteringTask
         seed, sizes = derive_seed(job.seed, "mixture"), config.networks
         start = STARTS[config.training.priors]
         priors = start(means, sizes.num_clusters, seed, sizes.covariance)
+    if config.training.widen_priors:
+        priors.widen(math.exp(2 * LOG_SCALE_AFTER_PRETRAINING))
     settings = config.training, config.partition, config.scores
     return ClusteringTask(network, priors, data, means, *settings, job.seed), curves
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from models.vc.neighbors import EmbeddingTraining
+from models.vc.embedding import EmbeddingTraining
 from models.vc.networks import encode
 from models.vc.pretrain import reconstruction_loss
 
@@ -93,7 +93,7 @@ class InformationTraining(EmbeddingTraining):
     Args:
         num_clusters: Number ``K`` of clusters, which begin as those of k-means.
         seed: Seed of k-means.
-        kwargs: As for :class:`~models.vc.neighbors.EmbeddingTraining`.
+        kwargs: As for :class:`~models.vc.embedding.EmbeddingTraining`.
     """
 
     length: Tensor

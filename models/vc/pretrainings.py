@@ -18,15 +18,17 @@ from models.training.batches import ShuffledBatches
 from models.training.seeds import derive_seed
 from models.vc.config import Pretraining, PretrainingSettings
 from models.vc.data import ClusterData
+from models.vc.embedding import NeighborPretraining
 from models.vc.fit import Fit
 from models.vc.information import InformationTraining
-from models.vc.neighbors import NeighborPretraining, nearest_neighbors
+from models.vc.neighbors import nearest_neighbors
 from models.vc.networks import Autoencoder
 from models.vc.pretrain import (
     ContrastivePretraining,
     ReconstructionPretraining,
     make_augmentation,
 )
+from models.vc.spectral import SpectralPretraining
 
 __all__ = ["PRETRAININGS", "PretrainingTask"]
 
@@ -52,7 +54,10 @@ class PretrainingTask:
     @cached_property
     def neighbors(self) -> Tensor:
         """Neighbors of the training images, found once for all stages that need them."""
-        return nearest_neighbors(self.data.train, self.settings.num_neighbors)
+        settings = self.settings
+        return nearest_neighbors(
+            self.data.train, settings.num_neighbors, resemblance=settings.resemblance
+        )
 
 
 def contrastive(task: PretrainingTask) -> Fit[LightningModule]:
@@ -88,9 +93,16 @@ def most_information(task: PretrainingTask) -> Fit[LightningModule]:
     return Fit(training, _index_batches(task), task.settings.cluster_epochs)
 
 
+def spectral(task: PretrainingTask) -> Fit[LightningModule]:
+    """Learn the spectral coordinates of the images."""
+    training = SpectralPretraining(**_embedding(task))
+    return Fit(training, _index_batches(task), task.settings.spectral_epochs)
+
+
 PRETRAININGS: dict[Pretraining, dict[str, Callable[[PretrainingTask], Fit[LightningModule]]]] = {
     "contrastive": {"pretrain": contrastive},
     "neighbors": {"pretrain": near_neighbors, "pretrain-clusters": most_information},
+    "spectral": {"pretrain": spectral},
     "reconstruction": {"pretrain": reconstruction},
     "components": {},
 }
@@ -99,7 +111,7 @@ before has trained. Principal components are found without any."""
 
 
 def _embedding(task: PretrainingTask) -> dict[str, Any]:
-    """Arguments that both stages with neighbors have in common."""
+    """Arguments that all stages with neighbors have in common."""
     return {
         "network": task.network,
         "images": task.data.train,

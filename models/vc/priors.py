@@ -150,6 +150,23 @@ class ClusterPriors(nn.Module):
         self._set_covariances(torch.as_tensor(mixture.covariances_))
 
     @torch.no_grad()
+    def widen(self, variance: float) -> None:
+        """Add to the variance in every direction, in place.
+
+        Priors that were fitted to latent means become those of latent variables that spread around
+        these means.
+
+        Args:
+            variance: What is added.
+        """
+        clusters = self.clusters
+        if isinstance(clusters, MultivariateNormal):
+            added = torch.full_like(self.loc, variance).diag_embed()
+            self._set_covariances(clusters.covariance_matrix + added)
+        else:
+            self._set_covariances(clusters.variance + variance)
+
+    @torch.no_grad()
     def reorder(self, order: Tensor) -> None:
         """Number the clusters anew, in place.
 

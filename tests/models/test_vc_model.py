@@ -24,7 +24,7 @@ from models.vc.baselines import VaDEGuide, VaDEModel
 from models.vc.categorical import CategoricalVCGuide, CategoricalVCModel
 from models.vc.model import DRPMVCModel
 from models.vc.networks import Autoencoder, encode
-from models.vc.priors import ClusterPriors, fit_mixture
+from models.vc.priors import ClusterPriors, Covariance, fit_mixture
 from models.vc.scores import ScoreGuide, Sizes
 from models.vc.sizes import WeightedSizes
 from models.vc.subset_normal import SubsetNormal, divergences
@@ -244,6 +244,23 @@ def test_priors_take_over_full_covariances() -> None:
     before = priors.log_densities(points)
     priors.reorder(torch.tensor([2, 0, 1]))
     torch.testing.assert_close(priors.log_densities(points), before[:, [2, 0, 1]])
+
+
+def spread(priors: ClusterPriors) -> Tensor:
+    is_diagonal = priors.covariance == "diagonal"
+    return priors.clusters.variance.detach() if is_diagonal else covariances(priors)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_wider_priors_are_those_of_noisy_points(covariance: Covariance) -> None:
+    points, noise = torch.randn(2, 2000, LATENT).double()
+    points = points @ torch.randn(LATENT, LATENT).double()
+    priors, expected = (ClusterPriors(1, LATENT, covariance).double() for _ in range(2))
+    everyone = torch.ones(2000, 1).double()
+    priors.fit_to(points, everyone)
+    priors.widen(0.25)
+    expected.fit_to(points + 0.5 * noise, everyone)
+    torch.testing.assert_close(spread(priors), spread(expected), rtol=0.1, atol=0.1)
 
 
 def test_divergence_from_subset_normal_is_the_mean_over_partitions() -> None:

@@ -25,10 +25,10 @@ from models.vc import cli
 from models.vc.config import Config, Method
 from models.vc.data import ClusterData
 from models.vc.directory import TABLE
+from models.vc.embedding import NeighborPretraining
 from models.vc.evaluate import Scores
 from models.vc.experiment import Job, Result
 from models.vc.information import InformationTraining
-from models.vc.neighbors import NeighborPretraining
 from models.vc.pretrain import ContrastivePretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from tests.models.training_checks import read_csv, read_curves, run_killed
