@@ -73,12 +73,22 @@ _MNIST = Config(
     networks=NetworkSettings(precision="bfloat16"),
     partition=_WEIGHTED_SCORES,
 )
-_FASHION = replace(
-    _MNIST,
+_FASHION = Config(
     dataset="fashion-mnist",
     out=Path("runs/vc/fashion-mnist"),
+    pretrainings=("spectral",),
     networks=NetworkSettings(latent_dim=20, precision="bfloat16"),
-    training=TrainingSettings(priors="k-means", beta=0.1, trained_layers="heads"),
+    pretraining=PretrainingSettings(
+        num_neighbors=20, resemblance="gradients", reconstruction_weight=0.3
+    ),
+    # Large batches, whose sizes say something; faster, clusters merge that overlap.
+    training=TrainingSettings(
+        priors="equal-sizes",
+        widen_priors=True,
+        batch_size=2000,
+        schedule="cosine",
+        beta=10.0,
+    ),
 )
 _MNIST_PAPER = replace(_MNIST, training=TrainingSettings(epochs=1024))
 _FASHION_PAPER = replace(

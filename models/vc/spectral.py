@@ -31,7 +31,7 @@ from models.vc.pretrain import reconstruction_loss
 
 __all__ = ["SpectralPretraining", "spectral_coordinates"]
 
-_MAGNIFICATION = 4.0
+_MAGNIFICATION = 8.0
 
 
 def spectral_coordinates(neighbors: Tensor, dim: int, seed: int = 0) -> Tensor:
