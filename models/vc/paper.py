@@ -32,11 +32,13 @@ _SCORES: dict[tuple[Dataset, Pretraining, Method], str] = {
 def paper_scores(dataset: Dataset, pretraining: Pretraining, method: Method) -> str:
     """Give NMI, ARI and ACC on the test images, means over five seeds; nothing if there are none.
 
-    The pretraining with neighbors is none of the paper's and is compared with the contrastive one.
+    The pretrainings with neighbors are none of the paper's and are compared with the contrastive
+    one.
 
     Example:
         >>> paper_scores("mnist", "neighbors", "drpm")
         '0.89 / 0.88 / 0.94'
     """
-    of_paper: Pretraining = "contrastive" if pretraining == "neighbors" else pretraining
+    is_ours = pretraining in {"neighbors", "spectral"}
+    of_paper: Pretraining = "contrastive" if is_ours else pretraining
     return _SCORES.get((dataset, of_paper, method), "")

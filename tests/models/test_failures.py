@@ -110,7 +110,7 @@ def test_a_training_of_vc_diverges(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "a smaller --learning-rate than 1000.0" in line
 
 
-@pytest.mark.parametrize("pretraining", ["contrastive", "neighbors", "reconstruction"])
+@pytest.mark.parametrize("pretraining", ["contrastive", "neighbors", "spectral", "reconstruction"])
 def test_a_pretraining_diverges(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], pretraining: str
 ) -> None:
@@ -159,6 +159,10 @@ def test_an_empty_cluster_names_the_number_of_clusters(
             ("--pretrainings", "neighbors", "--num-neighbors", str(FEW_IMAGES)),
             f"num_neighbors must be below {FEW_IMAGES}",
         ),
+        (
+            ("--pretrainings", "spectral", "--latent-dim", str(FEW_IMAGES)),
+            f"latent_dim must be below {FEW_IMAGES}",
+        ),
         (("--beta", "0"), "beta must be positive, but is 0"),
         (("--gamma", "inf"), "gamma must be a finite number, but is inf"),
         (("--learning-rate", "nan"), "learning_rate must be a finite number, but is nan"),
@@ -183,3 +187,6 @@ def test_as_many_clusters_and_neighbors_as_there_are_images() -> None:
     config.check_data(shape, config.pretraining.num_neighbors + 1)
     with pytest.raises(ValueError, match="below 10, the number of items to train on, but is 10"):
         config.check_data(shape, config.pretraining.num_neighbors)
+    config = models.vc.presets.PRESETS["fashion-mnist"]
+    with pytest.raises(ValueError, match="give --resemblance pixels"):
+        config.check_data((12,), 1000)

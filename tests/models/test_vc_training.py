@@ -30,6 +30,7 @@ from models.vc.evaluate import Scores
 from models.vc.experiment import Job, Result
 from models.vc.information import InformationTraining
 from models.vc.pretrain import ContrastivePretraining
+from models.vc.spectral import SpectralPretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
 from tests.models.training_checks import read_csv, read_curves, run_killed
 from tests.models.vc_runs import NEIGHBORS, SEED, STAGES, TINY, fail, load, results, run
@@ -91,6 +92,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_results(
 SUICIDE = """
 import os, signal, sys
 from models.vc import cli
+from models.vc.spectral import SpectralPretraining
 from models.vc.train import DRPMVCTraining
 training_step = DRPMVCTraining.training_step
 
@@ -104,21 +106,28 @@ cli.main(sys.argv[1:])
 """
 
 
-def test_a_pretraining_with_neighbors_killed_in_both_stages_ends_with_the_same_results(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ("--pretrainings", "neighbors", "--methods", "latent-gmm", *NEIGHBORS)
-    kills: list[tuple[type, str, int]] = [
+NEIGHBOR_KILLS: dict[str, list[tuple[type, str, int]]] = {
+    "neighbors": [
         (NeighborPretraining, "pretrain", 7),
         (InformationTraining, "pretrain-clusters", 0),
         (InformationTraining, "pretrain-clusters", 7),
-    ]
+    ],
+    "spectral": [(SpectralPretraining, "pretrain", 0), (SpectralPretraining, "pretrain", 7)],
+}
+
+
+@pytest.mark.parametrize("pretraining", NEIGHBOR_KILLS)
+def test_a_pretraining_with_neighbors_killed_in_every_stage_ends_with_the_same_results(
+    pretraining: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = NEIGHBOR_KILLS[pretraining]
+    arguments = ("--pretrainings", pretraining, "--methods", "latent-gmm", *NEIGHBORS)
     killed = tmp_path / "killed"
     run_killed(monkeypatch, lambda *args: run(killed, *arguments, *args), kills, killed / TABLE)
     run(tmp_path / "whole", *arguments)
-    seed = Path("neighbors/seed-0")
+    seed = Path(pretraining) / "seed-0"
     curves = read_curves(tmp_path / "whole" / seed)
-    assert list(curves) == ["pretrain", "pretrain-clusters"]
+    assert list(curves) == list(dict.fromkeys(stage for _, stage, _ in kills))
     assert read_curves(tmp_path / "killed" / seed) == curves
     assert read_csv(tmp_path / "killed" / TABLE) == read_csv(tmp_path / "whole" / TABLE)
 
@@ -194,6 +203,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
         ("mnist", "neighbors"),
         ("mnist", "reconstruction"),
         ("fashion-mnist", "contrastive"),
+        ("fashion-mnist", "spectral"),
     ],
 )
 def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining: str) -> None:
@@ -202,7 +212,7 @@ def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining:
         write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", rng.integers(0, 256, (64, 28, 28)))
         write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", rng.integers(0, 10, 64))
     arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretrainings", pretraining)
-    stages = ("pretrain", "neighbor", "cluster", "reconstruction")
+    stages = ("pretrain", "neighbor", "cluster", "spectral", "reconstruction")
     once = ("--epochs", "1", *(x for stage in stages for x in (f"--{stage}-epochs", "1")))
     run(tmp_path / "out", *arguments, *once)
     assert (tmp_path / "out" / TABLE).is_file()

@@ -22,7 +22,7 @@ TINY = (
 )
 # Images, clusters and latent dimensions of parts that are small enough to enumerate partitions.
 N, K, LATENT = 5, 3, 2
-NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3")
+NEIGHBORS = ("--neighbor-epochs", "3", "--cluster-epochs", "3", "--spectral-epochs", "3")
 STAGES = ("pretrain", "vade", "vade-frozen", "vade-augmented", "categorical", "drpm")
 SEED = Path("contrastive/seed-0")
 
