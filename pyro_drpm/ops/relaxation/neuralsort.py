@@ -37,8 +37,8 @@ from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["neural_sort", "permute_hard", "permute_relaxed"]
 
-# Entries of the band that are held at a time.
-_CHUNK = 1 << 20
+# Entries of the band that are held at a time, on a CPU few enough for its cache.
+_CHUNK, _CPU_CHUNK = 1 << 20, 1 << 18
 
 
 def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
@@ -192,7 +192,7 @@ def _sums_ofwhole_rows(
         return torch.stack([column_sum, moment], -1).to(ordered.dtype)
 
     parts: dict[int, Tensor] = {}
-    for batch, rows in _chunks(len(ordered), n, n):
+    for batch, rows in _chunks(ordered, n):
         part = of_rows(batch, rows)
         parts[batch.start] = parts[batch.start] + part if batch.start in parts else part
     return torch.cat(list(parts.values()))
@@ -207,7 +207,7 @@ def _sums_in_band(
     offset = torch.arange(half_width, -half_width - 1, -1, dtype=grad.dtype, device=grad.device)
     sums = ordered.new_zeros(*ordered.shape, 2)
     place = torch.arange(max(n, len(ordered)), device=ordered.device)
-    for batch, rows in _chunks(len(ordered), n, width):
+    for batch, rows in _chunks(ordered, width):
         near = slice(max(0, rows.start - half_width), min(n, rows.stop + half_width))
         local = slice(rows.start - near.start, rows.stop - near.start)
         band = neural_sort_band(
@@ -227,10 +227,12 @@ def _softmax_slopes(rows: Tensor, grad: Tensor) -> Tensor:
     return rows * (grad - (rows * grad).sum(-1, keepdim=True))
 
 
-def _chunks(batch: int, n: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Whole batch elements while several fit, else rows of one."""
-    batch_step = max(1, _CHUNK // (n * width))
-    row_step = n if batch_step > 1 else max(1, _CHUNK // width)
+def _chunks(ordered: Tensor, width: int) -> Iterator[tuple[slice, slice]]:
+    """Whole elements of a batch ``(B, n)`` while several fit, else rows of one."""
+    batch, n = ordered.shape
+    chunk = _CPU_CHUNK if ordered.device.type == "cpu" else _CHUNK
+    batch_step = max(1, chunk // (n * width))
+    row_step = n if batch_step > 1 else max(1, chunk // width)
     for b in range(0, batch, batch_step):
         for i in range(0, n, row_step):
             yield slice(b, min(batch, b + batch_step)), slice(i, min(n, i + row_step))
