@@ -46,9 +46,12 @@ class Layers(nn.Sequential):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply all layers."""
-        is_less_precise = self.precision == "bfloat16"
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=is_less_precise):
-            outputs: Tensor = super().forward(inputs)
+        outputs: Tensor
+        if self.precision == "float32":
+            outputs = super().forward(inputs)
+            return outputs
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            outputs = super().forward(inputs)
         return outputs.to(inputs.dtype)
 
 
