@@ -111,7 +111,7 @@ class PretrainingSettings(SettingsGroup):
     spectral_epochs: int = 12
     """Epochs of the pretraining by spectral coordinates of the graph of neighbors."""
     num_neighbors: int = 10
-    """Number of neighbors of an image in both pretrainings."""
+    """Number of neighbors of an image in the pretrainings neighbors and spectral."""
     resemblance: Resemblance = "pixels"
     """Whether neighbors resemble each other in their pixels or in their histograms of gradients."""
     reconstruction_epochs: int = 50
@@ -119,7 +119,7 @@ class PretrainingSettings(SettingsGroup):
     pretrain_batch_size: int = 1024
     """Batch size of the contrastive pretraining and of that by reconstruction."""
     neighbor_batch_size: int = 256
-    """Batch size of both pretrainings with neighbors."""
+    """Batch size of the pretrainings neighbors and spectral."""
     pretrain_learning_rate: float = 1e-3
     """Learning rate of the pretraining (Adam)."""
     reconstruction_weight: float = 1.0
@@ -131,13 +131,8 @@ class PretrainingSettings(SettingsGroup):
         super().validate()
         self.require_positive(
             *("pretrain_epochs", "neighbor_epochs", "cluster_epochs", "spectral_epochs"),
-            *(
-                "reconstruction_epochs",
-                "num_neighbors",
-                "pretrain_batch_size",
-                "neighbor_batch_size",
-            ),
-            "pretrain_learning_rate",
+            *("reconstruction_epochs", "pretrain_batch_size", "neighbor_batch_size"),
+            *("num_neighbors", "pretrain_learning_rate"),
         )
         self.require_non_negative("reconstruction_weight", "input_noise")
 
@@ -353,8 +348,8 @@ class Config(JobSettings):
                 f"num_clusters must be at most {number}, the number of items to train on, but is "
                 f"{networks.num_clusters}"
             )
-        graphs = {"neighbors", "spectral"}.intersection(self.pretrainings)
-        if graphs and self.pretraining.num_neighbors >= number:
+        need_neighbors = not {"neighbors", "spectral"}.isdisjoint(self.pretrainings)
+        if need_neighbors and self.pretraining.num_neighbors >= number:
             raise ValueError(
                 f"num_neighbors must be below {number}, the number of items to train on, but is "
                 f"{self.pretraining.num_neighbors}"
@@ -370,7 +365,8 @@ class Config(JobSettings):
                 f"latent_dim must be below {number}, the number of items to train on, for spectral "
                 f"coordinates, but is {networks.latent_dim}"
             )
-        if graphs and self.pretraining.resemblance == "gradients" and len(item_shape) == 1:
+        by_gradients = need_neighbors and self.pretraining.resemblance == "gradients"
+        if by_gradients and len(item_shape) == 1:
             raise ValueError("resemblance gradients is for images: give --resemblance pixels")
         if "contrastive" in self.pretrainings and len(item_shape) == 1:
             raise ValueError(

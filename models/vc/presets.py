@@ -81,7 +81,7 @@ _FASHION = Config(
     pretraining=PretrainingSettings(
         num_neighbors=20, resemblance="gradients", reconstruction_weight=0.3
     ),
-    # Large batches, whose sizes say something; faster, clusters merge that overlap.
+    # Large batches, whose sizes say something. At five times the learning rate clusters merge.
     training=TrainingSettings(
         priors="equal-sizes",
         widen_priors=True,

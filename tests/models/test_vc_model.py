@@ -253,14 +253,15 @@ def spread(priors: ClusterPriors) -> Tensor:
 
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 def test_wider_priors_are_those_of_noisy_points(covariance: Covariance) -> None:
-    points, noise = torch.randn(2, 2000, LATENT).double()
-    points = points @ torch.randn(LATENT, LATENT).double()
+    """Each point is there twice for every axis, moved along it to both sides."""
+    points = torch.randn(9, LATENT).double() @ torch.randn(LATENT, LATENT).double()
+    moves = math.sqrt(LATENT * 0.25) * torch.cat([torch.eye(LATENT), -torch.eye(LATENT)])
+    noisy = (points.unsqueeze(1) + moves).flatten(0, 1)
     priors, expected = (ClusterPriors(1, LATENT, covariance).double() for _ in range(2))
-    everyone = torch.ones(2000, 1).double()
-    priors.fit_to(points, everyone)
+    priors.fit_to(points, torch.ones(len(points), 1).double())
     priors.widen(0.25)
-    expected.fit_to(points + 0.5 * noise, everyone)
-    torch.testing.assert_close(spread(priors), spread(expected), rtol=0.1, atol=0.1)
+    expected.fit_to(noisy, torch.ones(len(noisy), 1).double())
+    torch.testing.assert_close(spread(priors), spread(expected))
 
 
 def test_divergence_from_subset_normal_is_the_mean_over_partitions() -> None:
