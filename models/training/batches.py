@@ -46,9 +46,16 @@ class ShuffledBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        order = torch.randperm(len(self.tensors[0]))
-        for rows in order.split(self.batch_size)[: len(self)]:
+        for rows in self.split(self.order()):
             yield tuple(tensor[rows] for tensor in self.tensors)
+
+    def order(self) -> Tensor:
+        """Draw the order of the rows in an epoch, shape ``(n,)``."""
+        return torch.randperm(len(self.tensors[0]))
+
+    def split(self, order: Tensor) -> tuple[Tensor, ...]:
+        """Give the rows of each batch of an epoch."""
+        return order.split(self.batch_size)[: len(self)]
 
 
 class LateBatches:

@@ -89,7 +89,7 @@ class StageProgress(ProgressBar):
         total = trainer.num_training_batches * (trainer.max_epochs or 0)
         self.bar = tqdm(
             total=total,
-            initial=trainer.global_step,
+            initial=trainer.current_epoch * int(trainer.num_training_batches),
             desc=self.description,
             unit="step",
             mininterval=0.5,

@@ -45,6 +45,12 @@ class Hardware:
         """Number of processes that train together."""
         return self.devices * self.num_nodes
 
+    @property
+    def has_one_gpu(self) -> bool:
+        """Whether a single GPU trains."""
+        wanted = self.accelerator != "cpu" and self.num_processes == 1
+        return wanted and torch.cuda.is_available()
+
     def arguments(self) -> dict[str, Any]:
         """Arguments for Lightning's ``Trainer`` and ``Fabric``."""
         # Not all parameters have a gradient in every stage: some are frozen, some not used.

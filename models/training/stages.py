@@ -12,18 +12,22 @@ starts from: a resumed training repeats the one that was never killed.
 from __future__ import annotations
 
 import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from models.training.batches import Batches, LateBatches
+from models.training.batches import Batches, LateBatches, ShuffledBatches
 from models.training.callbacks import EpochCheckpoint, FiniteNumbers, History, StageProgress
+from models.training.captured import CapturedTraining, WholeEpochs
 from models.training.failures import stage_errors
 from models.training.hardware import Hardware
+from models.training.losses import LossTraining
 from models.training.seeds import EpochSeeds
 
 __all__ = ["Stage", "read_archive", "read_checkpoint"]
@@ -108,6 +112,7 @@ class Stage:
             StageError: If the training diverges, which is looked for at the end of every epoch,
                 before the checkpoint.
         """
+        module, batches = self._captured(module, batches)
         history, seeds = History(), EpochSeeds(self.seed, self.name)
         trainer = Trainer(
             **self.hardware.arguments(),
@@ -125,6 +130,20 @@ class Stage:
         )
         ckpt_path = self.checkpoint if self.checkpoint.exists() else None
         late = LateBatches(batches, seeds, self.hardware.num_processes)
-        with stage_errors(self.name, self.remedy):
+        # Checks of values would wait for the GPU, which no capture can.
+        is_captured = isinstance(module, CapturedTraining)
+        checks = pyro.validation_enabled(False) if is_captured else nullcontext()
+        with stage_errors(self.name, self.remedy), checks:
             trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
         return history.metrics
+
+    def _captured(
+        self, module: LightningModule, batches: Batches
+    ) -> tuple[LightningModule, Batches]:
+        """Give what to train where a GPU can replay the steps, or the same."""
+        if not isinstance(module, LossTraining):
+            return module, batches
+        module.num_steps = self.epochs * len(batches)
+        if not (self.hardware.has_one_gpu and isinstance(batches, ShuffledBatches)):
+            return module, batches
+        return CapturedTraining(module, batches), WholeEpochs(batches)

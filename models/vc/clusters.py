@@ -43,7 +43,7 @@ class ClusterModel(PyroModule):
         super().__init__()
         self.decoder = decoder
         self.priors = priors
-        self.beta = beta
+        self.beta: Tensor | float = beta
 
     @abstractmethod
     def latent_prior(self, plate: pyro.plate) -> TorchDistribution:
@@ -74,7 +74,7 @@ class ClusterGuide(PyroModule):
         super().__init__()
         self.encoder = encoder
         self.priors = priors
-        self.beta = beta
+        self.beta: Tensor | float = beta
 
     @abstractmethod
     def sample_clusters(self, posterior: dist.Independent, plate: pyro.plate) -> None:

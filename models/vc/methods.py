@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
@@ -115,7 +114,7 @@ def vade(task: ClusteringTask) -> Fit[VariationalTraining]:
         priors=priors,
         model=VaDEModel(network.decoder, priors),
         guide=VaDEGuide(network.encoder, priors),
-        elbo=Trace_ELBO(),
+        elbo=TracePartition_ELBO(),
         learning_rate=2e-3,
     )
     return _fit(task, training, task.data.train)
@@ -123,13 +122,13 @@ def vade(task: ClusteringTask) -> Fit[VariationalTraining]:
 
 def frozen_vade(task: ClusteringTask) -> Fit[VariationalTraining]:
     """VaDE with its own loss, trained as DRPM-VC with frozen hidden layers is."""
-    return _trained_alike(task, _heads(task), VaDEModel, VaDEGuide, Trace_ELBO(), beta=1.0)
+    return _trained_alike(task, _heads(task), VaDEModel, VaDEGuide, TracePartition_ELBO(), beta=1.0)
 
 
 def augmented_vade(task: ClusteringTask) -> Fit[VariationalTraining]:
     """VaDE trained as DRPM-VC with all layers is, on images that are changed at random."""
     layers, beta = _all_layers(task), task.settings.beta
-    return _trained_alike(task, layers, VaDEModel, VaDEGuide, Trace_ELBO(), beta)
+    return _trained_alike(task, layers, VaDEModel, VaDEGuide, TracePartition_ELBO(), beta)
 
 
 def categorical(task: ClusteringTask) -> Fit[VariationalTraining]:
@@ -139,7 +138,7 @@ def categorical(task: ClusteringTask) -> Fit[VariationalTraining]:
         _layers(task),
         CategoricalVCModel,
         CategoricalVCGuide,
-        TraceMeanField_ELBO(),
+        TracePartition_ELBO(),
         task.settings.beta,
     )
 

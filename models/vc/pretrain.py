@@ -20,11 +20,10 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from kornia import augmentation
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from models.training.losses import per_epoch
+from models.training.losses import LossTraining
 from models.vc.networks import Autoencoder, Layers, Precision
 
 __all__ = [
@@ -113,7 +112,7 @@ def make_augmentation(dataset: str, shape: tuple[int, ...], small: bool = False)
     )
 
 
-class ReconstructionPretraining(LightningModule):
+class ReconstructionPretraining(LossTraining):
     """Trains the autoencoder to reconstruct from the latent means.
 
     Args:
@@ -126,19 +125,17 @@ class ReconstructionPretraining(LightningModule):
         self.network = network
         self.learning_rate = learning_rate
 
-    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Give the mean squared error of a batch of images ``(n, 1, H, W)``."""
         (images,) = batch
         loc, _ = self.network.encoder(images)
-        loss = reconstruction_loss(self.network.decoder(loc), images)
-        self.log("loss", loss, **per_epoch(len(images)))
-        return loss
+        return {"loss": reconstruction_loss(self.network.decoder(loc), images)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)
 
 
-class ContrastivePretraining(LightningModule):
+class ContrastivePretraining(LossTraining):
     """Trains the autoencoder on images and their augmentations.
 
     Args:
@@ -177,10 +174,14 @@ class ContrastivePretraining(LightningModule):
         self.instance_temperature = instance_temperature
         self.cluster_temperature = cluster_temperature
 
-    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
-        """Give the sum of all terms for a batch of images ``(n, 1, H, W)``."""
+    def changed(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Add views to a batch of images ``(n, 1, H, W)``."""
         (images,) = batch
-        views = torch.cat([images, self.augment(images)])
+        return images, self.augment(images)
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Give the sum of all terms for images and their views, ``(n, 1, H, W)``."""
+        views = torch.cat(batch)
         seen = views + self.input_noise * torch.randn_like(views) if self.input_noise else views
         features = self.network.encoder.hidden(seen)
         loc = self.network.encoder.heads.loc(features)
@@ -193,10 +194,7 @@ class ContrastivePretraining(LightningModule):
             "reconstruction": reconstruction_loss(self.network.decoder(loc), views)
             * self.reconstruction_weight,
         }
-        loss = torch.stack(list(terms.values())).sum()
-        terms["loss"] = loss
-        self.log_dict(terms, **per_epoch(len(images)))
-        return loss
+        return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), self.learning_rate, fused=True)

@@ -49,18 +49,18 @@ def fit_mixture(
         reg_covar=_LEAST_VARIANCE,
         random_state=seed,
     )
-    return mixture.fit(points.double().numpy())
+    return mixture.fit(points.double().cpu().numpy())
 
 
 def fit_kmeans(points: Tensor, num_clusters: int, seed: int, num_starts: int = 10) -> KMeans:
     """Cluster with k-means, the best of several starts; arguments as for :func:`fit_mixture`."""
     clusters = KMeans(num_clusters, n_init=num_starts, random_state=seed)
-    return clusters.fit(points.double().numpy())
+    return clusters.fit(points.double().cpu().numpy())
 
 
 def assign(clusters: GaussianMixture | KMeans, points: Tensor) -> Tensor:
     """Give every point ``(n, l)`` its most probable component or its nearest center, ``(n,)``."""
-    return torch.as_tensor(clusters.predict(points.double().numpy()), dtype=torch.long)
+    return torch.as_tensor(clusters.predict(points.double().cpu().numpy()), dtype=torch.long)
 
 
 class ClusterPriors(nn.Module):

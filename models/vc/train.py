@@ -15,7 +15,7 @@ from pyro.infer.elbo import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from models.training.losses import ObjectiveTraining
+from models.training.losses import LossTraining
 from models.training.schedule import Schedule, scheduled
 from models.training.seeds import derive_seed
 from models.vc.clusters import ClusterGuide
@@ -27,7 +27,7 @@ from pyro_drpm.infer import ExponentialAnnealing, temperature
 __all__ = ["DRPMVCTraining", "GrowingBeta", "VariationalTraining"]
 
 
-class VariationalTraining(ObjectiveTraining):
+class VariationalTraining(LossTraining):
     """Minimises the negative ELBO of a model and a guide, per image, with AdamW.
 
     Args:
@@ -62,18 +62,22 @@ class VariationalTraining(ObjectiveTraining):
         self.schedule = schedule
         self.augment = augment
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        """Give the loss of a batch ``(inputs, images)``."""
-        if self.augment is not None:
-            _, images = batch
-            views = self.augment(images)
-            batch = views, views, images
-        return self.row_loss(*batch)
+    def changed(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Give what model and guide take for a batch ``(inputs, images)``."""
+        if self.augment is None:
+            return batch
+        _, images = batch
+        views = self.augment(images)
+        return views, views, images
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Give the negative ELBO per image."""
+        return {"loss": self.objective(*batch) / len(batch[0])}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.learning_rate, fused=True)
-        return scheduled(optimizer, self.schedule, int(self.trainer.estimated_stepping_batches))
+        return scheduled(optimizer, self.schedule, self.num_steps)
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,17 @@ class GrowingBeta:
 
     Example:
         >>> beta = GrowingBeta(2.0, steps=4)
-        >>> [round(beta(step), 2) for step in range(6)]
-        [0.2, 0.65, 1.1, 1.55, 2.0, 2.0]
+        >>> beta(torch.arange(6))
+        tensor([0.2000, 0.6500, 1.1000, 1.5500, 2.0000, 2.0000])
     """
 
     most: float
     steps: int
 
-    def __call__(self, step: int) -> float:
-        share = 1.0 if step >= self.steps else 0.1 + 0.9 * step / self.steps
-        return self.most * share
+    def __call__(self, step: Tensor) -> Tensor | float:
+        if not self.steps:
+            return self.most
+        return self.most * (0.1 + 0.9 * step / self.steps).clamp(max=1.0)
 
 
 class DRPMVCTraining(VariationalTraining):
@@ -113,13 +118,15 @@ class DRPMVCTraining(VariationalTraining):
         seed: Seed of the run.
     """
 
+    refit_inputs: Tensor
+
     def __init__(
         self,
         *,
         model: DRPMVCModel,
         guide: ClusterGuide,
         annealing: ExponentialAnnealing,
-        beta: Callable[[int], float],
+        beta: Callable[[Tensor], Tensor | float],
         refit_every: int,
         refit_inputs: Tensor,
         seed: int,
@@ -130,7 +137,7 @@ class DRPMVCTraining(VariationalTraining):
         self.annealing = annealing
         self.beta = beta
         self.refit_every = refit_every
-        self.refit_inputs = refit_inputs
+        self.register_buffer("refit_inputs", refit_inputs, persistent=False)
         self.seed = seed
 
     def on_train_epoch_start(self) -> None:
@@ -139,21 +146,23 @@ class DRPMVCTraining(VariationalTraining):
         if self.refit_every and epoch and epoch % self.refit_every == 0:
             self.refit_priors(derive_seed(self.seed, "refit", epoch))
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Give the loss of a batch at the temperature of the step."""
+        beta = self.beta(self.step)
         for part in self.parts:
-            part.beta = self.beta(self.global_step)
-        with temperature(self.annealing(self.global_step)):
-            return super().training_step(batch, batch_idx)
+            part.beta = beta
+        with temperature(self.annealing(self.step)):
+            return super().losses(batch)
 
     def refit_priors(self, seed: int) -> None:
         """Set the priors to a Gaussian mixture of the latent means.
 
-        The parameters stay the same objects, so that they go on training; the optimiser forgets
-        the moments of their old values.
+        All tensors stay the same objects, so that they go on training; the optimiser forgets the
+        moments of the parameters' old values.
         """
         means = encode(self.parts[1].encoder, self.refit_inputs)
         self.priors.copy_from(fit_mixture(means, len(self.priors.loc), seed))
         (optimizer,) = self.trainer.optimizers
         for parameter in self.priors.parameters():
-            optimizer.state.pop(parameter, None)
+            for moment in optimizer.state.get(parameter, {}).values():
+                moment.zero_()

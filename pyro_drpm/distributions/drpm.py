@@ -289,18 +289,18 @@ class DRPM(PartitionSummaries):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Exact log-mass, shape ``(*sample, *batch)``."""
-        sizes, assignment = self._log_mass_parts(value)
-        return self._full(sizes + assignment)
+        value = self._checked(value)
+        assignment = self._assignment.log_mass(value, self.hard)
+        return self._full(self._sizes.log_mass(value.sum(-1)) + assignment)
 
     def log_prob_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Log-masses of the sizes, and of ``Y`` given the sizes, ``(*sample, *batch)`` each."""
-        sizes, assignment = self._log_mass_parts(value)
-        return self._full(sizes), self._full(assignment)
+        sizes = self._sizes.log_mass(self._checked(value).sum(-1))
+        return self._full(sizes), self.log_assignment(value)
 
-    def _log_mass_parts(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        value = self._checked(value)
-        assignment = self._assignment.log_mass(value, self.hard)
-        return self._sizes.log_mass(value.sum(-1)), assignment
+    def log_assignment(self, value: Tensor) -> Tensor:
+        """Log-mass of ``Y`` given the sizes, shape ``(*sample, *batch)``."""
+        return self._full(self._assignment.log_mass(self._checked(value), self.hard))
 
     def log_prob_bounds(self, value: Tensor, bound: UpperBound = "lemma") -> tuple[Tensor, Tensor]:
         r"""Lower and upper bound of the log-mass (lemma 4.2 of the paper).
@@ -329,9 +329,8 @@ class DRPM(PartitionSummaries):
 
         Arguments and shapes are those of :meth:`log_prob_bounds`.
         """
-        value = self._checked(value)
-        ordering = self._assignment.log_best_ordering(value)
-        return self._full(self._sizes.log_mass(value.sum(-1))), self._full(ordering)
+        sizes = self._sizes.log_mass(self._checked(value).sum(-1))
+        return self._full(sizes), self.log_best_ordering(value)
 
     def upper_bound_parts(
         self, value: Tensor, bound: UpperBound = "lemma"
@@ -340,16 +339,19 @@ class DRPM(PartitionSummaries):
 
         Arguments and shapes are those of :meth:`log_prob_bounds`.
         """
-        value = self._checked(value)
-        sizes = value.sum(-1)
+        sizes = self._checked(value).sum(-1)
         orderings = torch.lgamma(sizes.double() + 1).sum(-1)
-        size_part = self._sizes.log_mass(sizes) + orderings
-        best = (
-            self._assignment.log_best_ordering(value)
-            if bound == "tight"
-            else self._assignment.log_highest_ordering()
-        )
-        return self._full(size_part), self._full(best)
+        size_part = self._full(self._sizes.log_mass(sizes) + orderings)
+        tight = bound == "tight"
+        return size_part, self.log_best_ordering(value) if tight else self.log_highest_ordering()
+
+    def log_best_ordering(self, value: Tensor) -> Tensor:
+        """``log p(pi_Y)``, see :meth:`log_prob_bounds`, shape ``(*sample, *batch)``."""
+        return self._full(self._assignment.log_best_ordering(self._checked(value)))
+
+    def log_highest_ordering(self) -> Tensor:
+        """Log-probability of the most probable ordering of all, shape ``(*batch,)``."""
+        return self._full(self._assignment.log_highest_ordering())
 
     def _full(self, log_prob: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)

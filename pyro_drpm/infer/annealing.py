@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, overload
 
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import effectful
@@ -91,9 +91,12 @@ class ExponentialAnnealing:
         ValueError: If an argument is out of its range.
 
     Example:
+        >>> import torch
         >>> annealing = ExponentialAnnealing(initial=1.0, final=0.5, steps=100)
         >>> annealing(0), annealing(100), annealing(1000)
         (1.0, 0.5, 0.5)
+        >>> annealing(torch.tensor(50))
+        tensor(0.7071, dtype=torch.float64)
     """
 
     def __init__(self, initial: float = 1.0, final: float = 0.5, *, steps: int) -> None:
@@ -106,7 +109,19 @@ class ExponentialAnnealing:
             raise ValueError(f"ExponentialAnnealing: expected steps >= 1, but got {steps}.")
         self.initial, self.final, self.steps = initial, final, steps
 
-    def __call__(self, step: int) -> float:
-        """Temperature of a step, counted from 0."""
+    @overload
+    def __call__(self, step: int) -> float: ...
+    @overload
+    def __call__(self, step: Tensor) -> Tensor: ...
+
+    def __call__(self, step: int | Tensor) -> float | Tensor:
+        """Temperature of a step, counted from 0.
+
+        A tensor gives a float64 tensor on its device, which is not waited for: a step that is
+        captured in a CUDA graph, counter included, then has a new temperature each time.
+        """
         ratio = self.final / self.initial
+        if isinstance(step, Tensor):
+            falling: Tensor = self.initial * ratio ** (step.double() / self.steps)
+            return falling.clamp(min=self.final)
         return max(self.final, self.initial * ratio ** (step / self.steps))

@@ -313,5 +313,6 @@ class _HidePartitionsOfGuide(_HidePartitions):
 
 def _is_plain(fn: DRPM) -> bool:
     """Whether a subclass keeps the log-masses whose changes are known."""
-    names = ("log_prob", "log_prob_parts", "lower_bound_parts", "upper_bound_parts")
+    parts = ("log_prob_parts", "lower_bound_parts", "upper_bound_parts")
+    names = ("log_prob", *parts, "log_assignment", "log_best_ordering", "log_highest_ordering")
     return all(getattr(type(fn), name) is getattr(DRPM, name) for name in names)

@@ -48,12 +48,14 @@ class _Side(NamedTuple):
 
     Attributes:
         parts: Sizes and assignment, exact or bounded.
+        assignment: The latter alone.
         changes: By how much the assignment's part changes.
         counts_orderings: Whether the sizes' part has the number of orderings in it.
         is_mass: Whether the parts are those of the log-mass itself.
     """
 
     parts: Callable[[DRPM, Tensor], tuple[Tensor, Tensor]]
+    assignment: Callable[[DRPM, Tensor], Tensor]
     changes: Callable[[DRPM, Ranks], Changes]
     counts_orderings: bool = False
     is_mass: bool = False
@@ -61,19 +63,24 @@ class _Side(NamedTuple):
 
 _MASS = _Side(
     lambda fn, value: fn.log_prob_parts(value),
+    lambda fn, value: fn.log_assignment(value),
     lambda fn, ranks: fn.assignment_changes(ranks),
     is_mass=True,
 )
 _LOWER = _Side(
-    lambda fn, value: fn.lower_bound_parts(value), lambda fn, ranks: fn.ordering_changes(ranks)
+    lambda fn, value: fn.lower_bound_parts(value),
+    lambda fn, value: fn.log_best_ordering(value),
+    lambda fn, ranks: fn.ordering_changes(ranks),
 )
 _TIGHT_UPPER = _Side(
     lambda fn, value: fn.upper_bound_parts(value, bound="tight"),
+    lambda fn, value: fn.log_best_ordering(value),
     lambda fn, ranks: fn.ordering_changes(ranks),
     counts_orderings=True,
 )
 _UPPER = _Side(
     lambda fn, value: fn.upper_bound_parts(value),
+    lambda fn, value: fn.log_highest_ordering(),
     lambda fn, ranks: Changes.nothing(fn.log_s, ranks),
     counts_orderings=True,
 )
@@ -149,7 +156,7 @@ class _Part(NamedTuple):
         gradients = torch.is_grad_enabled()
         # The score of the guide at its own draw has a mean of zero.
         with torch.set_grad_enabled(gradients and not (side.is_mass and site is guide)):
-            value = weights.delta * side.parts(fn, Y)[1]
+            value = weights.delta * side.assignment(fn, Y)
         if side.counts_orderings:
             value = value + weights.gamma * torch.lgamma(Y.sum(-1) + 1).sum(-1)
         if ranks is None or not gradients:

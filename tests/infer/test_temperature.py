@@ -23,6 +23,7 @@ def test_exponential_annealing(initial: float, final: float, steps: int) -> None
     for step in range(2 * steps):
         expected = max(final, initial * (final / initial) ** (step / steps))
         assert annealing(step) == pytest.approx(expected, rel=1e-12)
+        assert float(annealing(torch.tensor(step))) == pytest.approx(expected, rel=1e-12)
     assert annealing(0) == initial
     assert annealing(steps) == pytest.approx(final)
     assert annealing(10**9) == final

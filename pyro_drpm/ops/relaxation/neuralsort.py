@@ -38,7 +38,7 @@ from pyro_drpm.ops.transforms import transformed
 __all__ = ["neural_sort", "permute_hard", "permute_relaxed"]
 
 # Entries of the band that are held at a time, on a CPU few enough for its cache.
-_CHUNK, _CPU_CHUNK = 1 << 20, 1 << 18
+_CHUNK, _CPU_CHUNK = 1 << 22, 1 << 18
 
 
 def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
