@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["KeptTables"]
@@ -62,22 +63,15 @@ class KeptTables:
 
     def _keep(self, tables: SizeTables) -> None:
         if not torch.compiler.is_compiling():
-            values = [x.detach().clone() if _is_at_hand(x) else None for x in self.parameters]
+            values = [x.detach().clone() if host.is_at_hand(x) else None for x in self.parameters]
             self._kept = _Kept(tables, [_version(x) for x in self.parameters], values)
 
     def _have_changed(self, kept: _Kept) -> bool:
         return any(
             version != _version(x)
-            or (value is not None and _is_at_hand(x) and not torch.equal(value, x))
+            or (value is not None and host.is_at_hand(x) and not torch.equal(value, x))
             for x, version, value in zip(self.parameters, kept.versions, kept.values, strict=True)
         )
-
-
-def _is_at_hand(tensor: Tensor) -> bool:
-    """Whether values can be looked at without waiting and without being seen."""
-    if torch.jit.is_tracing() or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        return False
-    return tensor.device.type == "cpu"
 
 
 def _version(tensor: Tensor) -> int | None:

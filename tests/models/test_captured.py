@@ -24,10 +24,8 @@ from models.training.hardware import Hardware
 from models.training.losses import LossTraining
 from models.training.stages import Stage
 from models.vc import train
-from pyro_drpm.distributions import kept_tables
 from pyro_drpm.infer import temperature
-from pyro_drpm.ops.relaxation import neuralsort
-from tests.models.training_checks import CPU, read_curves
+from tests.models.training_checks import CPU, as_on_a_gpu, read_curves
 from tests.models.vc_runs import SEED, run
 
 EPOCHS = 6
@@ -56,9 +54,7 @@ def record(patch: pytest.MonkeyPatch) -> None:
     """Have trainings on the CPU captured."""
     patch.setattr(captured, "_Step", Recording)
     patch.setattr(Hardware, "has_one_gpu", True)
-    # As on a GPU, which nobody waits for to look at a value.
-    patch.setattr(kept_tables, "_is_at_hand", lambda tensor: False)
-    patch.setattr(neuralsort, "band_half_width", lambda ordered, *_: ordered.shape[-1] - 1)
+    as_on_a_gpu(patch)
 
 
 class Regression(LossTraining):

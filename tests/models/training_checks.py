@@ -15,10 +15,12 @@ import pytest
 import torch
 
 from models.training.hardware import Hardware
+from pyro_drpm.ops import host
 
 __all__ = [
     "CPU",
     "Killed",
+    "as_on_a_gpu",
     "assert_help_shows",
     "error_line",
     "kill_in",
@@ -111,6 +113,11 @@ def read_curves(repetition: Path) -> dict[str, list[str]]:
         if row["metric"] == "loss":
             curves.setdefault(row["stage"], []).append(row["value"])
     return curves
+
+
+def as_on_a_gpu(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at a value, as it would take a wait for the GPU."""
+    patch.setattr(host, "is_at_hand", lambda tensor: False)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.precision import full_precision
 
 __all__ = ["interpolated"]
@@ -57,9 +58,7 @@ def interpolated(
         >>> torch.allclose(result[:, 0], x.exp())
         True
     """
-    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    unknown = points.device.type != "cpu" or in_graph
-    if unknown or not points.numel():
+    if not host.is_at_hand(points) or not points.numel():
         return function(points)
     points = _without_repeats(points)
     low, high = points.aminmax(dim=-1, keepdim=True)

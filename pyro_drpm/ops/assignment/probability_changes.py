@@ -29,6 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.assignment.boundaries import Boundaries, largest_of_each
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.clocks import log_rung
@@ -114,7 +115,7 @@ class _Nodes(NamedTuple):
 
 def _num_nodes(width: Tensor, log_peak: Tensor) -> int:
     """As many as the widest integrand takes; a GPU is not waited for to tell."""
-    if width.device.type != "cpu" or torch.compiler.is_compiling():
+    if not host.is_at_hand(width):
         return _USUAL_NODES
     per_unit = (_NODES_PER_DEVIATION * (log_peak / 2).exp()).clamp(min=_NODES_PER_UNIT)
     return min(max(math.ceil(float((width * per_unit).max())), _FEWEST_NODES), _MOST_NODES)
@@ -122,7 +123,7 @@ def _num_nodes(width: Tensor, log_peak: Tensor) -> int:
 
 def _are_near(log_s: Tensor, width: Tensor) -> bool:
     """Whether float32 holds all ratios of scores and nodes; not known without a GPU's answer."""
-    if width.device.type != "cpu":
+    if not host.is_at_hand(width):
         return False
     low, high = log_s.aminmax()
     return float(high - low + width.max()) < _MAX_LOG[torch.float32]
@@ -290,7 +291,7 @@ class _SumsOverNodes(NamedTuple):
         row = torch.arange(len(self.time), device=subset.device).view(self.log_integral.shape)
         row = row.gather(-1, subset).flatten()
         index = torch.arange(len(row), device=row.device)
-        if row.device.type == "cpu":  # a GPU would have to be waited for
+        if host.is_at_hand(row):
             index = index[exists.flatten()]
         parts = []
         for i in index.split(max(1, _CHUNK // self.time.shape[-1])):

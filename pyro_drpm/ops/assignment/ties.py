@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.assignment.integrals import log_integrals
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.precision import full_precision
@@ -120,7 +121,7 @@ def _number_of(opens: Tensor) -> int:
     A GPU is not waited for to tell, and a compiler is not interrupted.
     """
     most = opens.shape[-1] // 2
-    if opens.device.type != "cpu" or torch.compiler.is_compiling() or transformed():
+    if not host.is_at_hand(opens) or transformed():
         return most
     return int(opens.sum(-1).max()) if opens.numel() else 0
 

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.transforms import transformed
 
 __all__ = [
@@ -55,7 +56,7 @@ def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) ->
     """
     n = ordered.shape[-1]
     unknown = transformed() or torch.jit.is_tracing()
-    if unknown or (ordered.device.type != "cpu" and n <= _SHORT_ROWS):
+    if unknown or (n <= _SHORT_ROWS and not host.is_at_hand(ordered)):
         return n - 1
     falls = _falls(ordered.detach().double())
     needed = math.log(n / eps) * temperature

@@ -1,0 +1,151 @@
+# Copyright Contributors to the pyro-drpm project.
+# SPDX-License-Identifier: Apache-2.0
+
+"""Steps on a GPU: those of the CPU, without a wait, captured in a CUDA graph, and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.cuda.steps import STEPS, Step
+from tests.models.training_checks import as_on_a_gpu
+
+CPU = torch.device("cpu")
+# What has to look at values on a GPU as well: exact means, and Pyro's own loss.
+WAITING = {"means", "mtl"}
+# Without a GPU operations are recorded one by one, which takes long: some of the steps will do.
+CAPTURED = (
+    [name for name in STEPS if name not in WAITING]
+    if torch.cuda.is_available()
+    else ["draws-flow-20", "draws-relaxed-20", "elbo-exact-flow", "elbo-lemma-rloo", "vc-vade"]
+)
+every_step = pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+
+
+class RandomNumbersOfTheCPU(TorchDispatchMode):
+    """Draws all random numbers on the CPU, from seed 0, and moves them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return result
+        name = func.overloadpacket.__name__
+        drawn = result.new_empty(result.shape, device="cpu")
+        if name == "exponential_":
+            drawn.exponential_(generator=self.generator)
+        elif name in {"rand", "rand_like", "uniform_", "uniform", "native_dropout", "bernoulli_"}:
+            drawn.uniform_(generator=self.generator)
+        elif name in {"randn", "randn_like", "normal_", "normal"}:
+            drawn.normal_(generator=self.generator)
+        elif name == "multinomial":
+            drawn = torch.multinomial(args[0].cpu(), *args[1:], generator=self.generator)
+        else:
+            raise NotImplementedError(f"random numbers of {func}")
+        return result.copy_(drawn)
+
+
+def of_cpu_numbers(step: Step) -> tuple[Tensor, ...]:
+    with RandomNumbersOfTheCPU():
+        return tuple(result.cpu() for result in step())
+
+
+@every_step
+def test_the_same_as_on_the_cpu(make: Callable[[torch.device], Step], device: torch.device) -> None:
+    expected, found = of_cpu_numbers(make(CPU)), of_cpu_numbers(make(device))
+    assert len(found) == len(expected) > 1
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+@contextmanager
+def no_waiting(device: torch.device) -> Iterator[None]:
+    """Whoever waits for the GPU gets an error."""
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name not in WAITING])
+def test_no_wait(name: str, device: torch.device) -> None:
+    step = STEPS[name](device)
+    step()  # libraries are loaded
+    with no_waiting(device):
+        step()
+
+
+def captured(
+    step: Step, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[Tensor, ...]]:
+    """Give the step as a CUDA graph; without a GPU, its operations as they were recorded."""
+    if device.type == "cuda":
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            results = step()
+
+        def replay() -> tuple[Tensor, ...]:
+            graph.replay()
+            return results
+
+        return replay
+    as_on_a_gpu(monkeypatch)
+    step()
+    recorded = make_fx(lambda: step())()
+
+    def repeat() -> tuple[Tensor, ...]:
+        with torch.no_grad():  # derivatives have been recorded
+            return tuple(recorded())
+
+    return repeat
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = STEPS[name](device)
+    replay = captured(step, device, monkeypatch)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        expected = step()
+        torch.manual_seed(seed)
+        found = replay()
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+        with torch.no_grad():
+            for parameter in step.parameters:
+                parameter += 0.1 * torch.ones_like(parameter).cumsum(-1).sin()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="tests/distributions/test_compile.py")
+# torch's own: it makes an instance of each autograd function that it traces.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compile(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compiler switches off the validation of all distributions, for good.
+    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
+    step = STEPS["masses"](device)
+    compiled = step._replace(loss=torch.compile(step.loss, fullgraph=True))
+    for a, b in zip(compiled(), step(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
