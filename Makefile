@@ -13,7 +13,7 @@ LOWEST_TESTS := $(wildcard tests/distributions/test_contract*.py) tests/infer te
 	failures.py hardware.py own_files.py stages.py vc_estimator.py vc_own.py)
 SOURCES := $(TYPED) $(wildcard docs tutorials)
 
-.PHONY: help demo table1 test test-lowest lint docs benchmark wheel clean
+.PHONY: help demo table1 test test-lowest lint docs benchmark gpu wheel clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -42,6 +42,9 @@ docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings are err
 
 benchmark: $(INSTALLED)  ## Measure one training step of the partition.
 	$(VENV)/bin/python -m benchmarks.training_step
+
+gpu: $(INSTALLED)  ## Test and measure everything on a GPU, in nine minutes at most.
+	$(VENV)/bin/python -m benchmarks.gpu
 
 wheel: $(INSTALLED)  ## Build the wheel into dist/.
 	$(VENV)/bin/python -m pip wheel . --no-deps --wheel-dir dist
