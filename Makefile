@@ -43,7 +43,7 @@ docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings are err
 benchmark: $(INSTALLED)  ## Measure one training step of the partition.
 	$(VENV)/bin/python -m benchmarks.training_step
 
-gpu: $(INSTALLED)  ## Test and measure everything on a GPU, in nine minutes at most.
+gpu: $(INSTALLED)  ## Test and measure everything on a GPU, in about seven minutes.
 	$(VENV)/bin/python -m benchmarks.gpu
 
 wheel: $(INSTALLED)  ## Build the wheel into dist/.

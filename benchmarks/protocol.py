@@ -5,8 +5,9 @@
 
 ``python -m benchmarks.protocol`` times steps of the contrastive pretraining, of both VaDEs and of
 DRPM-VC, with everything that an epoch has beside them, and tells how long all epochs of the
-protocol take at that rate. On a GPU steps are timed twice: launched kernel by kernel, and replayed
-as CUDA graphs, which is what ``python -m models.vc`` does. Images are random.
+protocol take at that rate. On a GPU steps are timed twice: launched kernel by kernel, on
+data that are moved there batch by batch, and replayed as CUDA graphs, on data that stay there,
+which is what ``python -m models.vc`` does. Images are random.
 """
 
 from __future__ import annotations

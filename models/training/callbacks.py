@@ -91,7 +91,7 @@ class StageProgress(ProgressBar):
             total=total,
             initial=trainer.current_epoch * int(trainer.num_training_batches),
             desc=self.description,
-            unit="step",
+            unit="step" if int(trainer.num_training_batches) > 1 else "epoch",
             mininterval=0.5,
             dynamic_ncols=True,
         )

@@ -20,7 +20,27 @@ from torch.optim import Optimizer
 from models.training.batches import ShuffledBatches
 from models.training.losses import LossTraining, per_epoch
 
-__all__ = ["CapturedTraining", "WholeEpochs"]
+__all__ = ["CapturedTraining", "WholeEpochs", "capture", "warm_up"]
+
+
+def warm_up(run: Callable[[], object]) -> None:
+    """Run on a stream that is not the usual one, as captures ask for."""
+    stream, usual = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(usual)
+    with torch.cuda.stream(stream):
+        run()
+    usual.wait_stream(stream)
+
+
+def capture(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """Give the kernels of a run, which are not launched yet; it has been warmed up before."""
+    graph = torch.cuda.CUDAGraph()
+    # PyTorch keeps a workspace of cuBLAS for each stream: graphs that are captured on streams of
+    # their own do not share it. Other threads may go on with what they do.
+    stream = torch.cuda.Stream()
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        run()
+    return graph
 
 
 class WholeEpochs:
@@ -104,12 +124,10 @@ class CapturedTraining(LightningModule):
 
     def _change_rows(self) -> None:
         """Draw the rows of the epoch into the tensors that the graphs read."""
-        given = tuple(tensor.to(self.device) for tensor in self.batches.tensors)
-        self.batches.tensors = given
-        changed = self.captured.changed(given)
-        self.rows = self.rows or tuple(
-            new if any(new is old for old in given) else new.clone() for new in changed
-        )
+        self.batches.tensors = tuple(tensor.to(self.device) for tensor in self.batches.tensors)
+        changed = self.captured.changed(self.batches.tensors)
+        if not self.rows:
+            self.rows = changed
         for held, new in zip(self.rows, changed, strict=True):
             if held is not new:
                 held.copy_(new)
@@ -128,7 +146,7 @@ class CapturedTraining(LightningModule):
     def _end(self, interval: str) -> None:
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == interval:
-                config.scheduler.step()  # type: ignore[call-arg]
+                self.lr_scheduler_step(config.scheduler, None)
 
 
 class _Step:
@@ -150,25 +168,8 @@ class _Step:
         if index.device.type != "cuda":
             self.run(self.index)
         elif not self.is_warm:
-            self._warm_up()
+            warm_up(lambda: self.run(self.index))
+            self.is_warm = True
         else:
-            self.graph = self.graph or self._capture()
+            self.graph = self.graph or capture(lambda: self.run(self.index))
             self.graph.replay()
-
-    def _warm_up(self) -> None:
-        # On a stream that is not the usual one, as captures ask for.
-        stream, usual = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(usual)
-        with torch.cuda.stream(stream):
-            self.run(self.index)
-        usual.wait_stream(stream)
-        self.is_warm = True
-
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may go on with what they do. Products of matrices have a workspace for each
-        # stream that they are captured on: graphs that run at once must not share it.
-        stream = torch.cuda.Stream()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            self.run(self.index)
-        return graph
