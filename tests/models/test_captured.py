@@ -22,6 +22,7 @@ from models.training import captured
 from models.training.batches import ShuffledBatches
 from models.training.hardware import Hardware
 from models.training.losses import LossTraining
+from models.training.schedule import scheduled
 from models.training.stages import Stage
 from models.vc import train
 from pyro_drpm.infer import temperature
@@ -82,8 +83,7 @@ class Regression(LossTraining):
         if self.schedule == "epochs":
             halved = torch.optim.lr_scheduler.StepLR(adam, step_size=2, gamma=0.5)
             return {"optimizer": adam, "lr_scheduler": halved}
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.num_steps)
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        return scheduled(adam, "cosine", self.num_steps)
 
 
 def fit(
