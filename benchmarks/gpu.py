@@ -42,7 +42,7 @@ LARGE = [
         (1_000_000, 10, 1),
         (10_000_000, 10, 1),
         (100_000, 1000, 1),
-        (100_000, 10_000, 1),
+        (10_000, 10_000, 1),
         (50, 10, 10_000),
     )
 ]
@@ -212,15 +212,20 @@ def main(settings: Settings) -> None:
     card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
     title = f"{card}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
     print(title)
-    rows = []
+    rows: list[Row] = []
     for row in measure(settings):
         print(*row, sep="  ", flush=True)
         rows.append(row)
-    table, text = settings.out / "gpu.csv", settings.out / "gpu.md"
-    write_csv(table, ("card", *Row._fields), ((card, *row) for row in rows))
+        save(settings.out, card, title, rows)  # whoever stops it keeps what there is
+    print(f"\ntable        {settings.out / 'gpu.csv'}\ntext         {settings.out / 'gpu.md'}")
+
+
+def save(out: Path, card: str, title: str, rows: list[Row]) -> None:
+    """Write all results as CSV and as Markdown."""
+    write_csv(out / "gpu.csv", ("card", *Row._fields), ((card, *row) for row in rows))
     lines = [Row._fields, ["---"] * len(Row._fields), *rows]
-    text.write_text("\n".join([f"{title}\n", *(f"| {' | '.join(line)} |" for line in lines), ""]))
-    print(f"\ntable        {table}\ntext         {text}")
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    (out / "gpu.md").write_text(f"{title}\n\n{table}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +30,8 @@ CAPTURED = (
     if torch.cuda.is_available()
     else ["draws-flow-20", "draws-relaxed-20", "elbo-exact-flow", "elbo-lemma-rloo", "vc-vade"]
 )
-every_step = pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+# What is summed in float32 on a CPU, where a look at the scores says that it suffices.
+IN_FLOAT32 = {"elbo-exact-flow"}
 
 
 class RandomNumbersOfTheCPU(TorchDispatchMode):
@@ -65,19 +67,28 @@ def of_cpu_numbers(step: Step) -> tuple[Tensor, ...]:
         return tuple(result.cpu() for result in step())
 
 
-@every_step
-def test_the_same_as_on_the_cpu(make: Callable[[torch.device], Step], device: torch.device) -> None:
-    expected, found = of_cpu_numbers(make(CPU)), of_cpu_numbers(make(device))
+@pytest.mark.parametrize("name", STEPS)
+def test_the_same_as_on_the_cpu(
+    name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = STEPS[name]
+    expected = of_cpu_numbers(make(CPU))
+    if device == CPU and name not in WAITING:
+        as_on_a_gpu(monkeypatch)
+    found = of_cpu_numbers(make(device))
     assert len(found) == len(expected) > 1
+    rtol = 1e-5 if name in IN_FLOAT32 else 1e-8
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(a, b, rtol=rtol, atol=1e-2 * rtol)
 
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Whoever waits for the GPU gets an error."""
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Synchronization debug mode", UserWarning)
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
