@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.precision import full_precision
 
@@ -148,7 +149,7 @@ def _by_products(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:
     padded = F.pad(x, (before, first + width - size))  # what is negative is cut off
     windows = padded.unfold(-1, length, 1)  # (*batch, width, length), a view
     kernel = kernel.flip(-1).unsqueeze(-2)
-    step = min(width, max(1, _CHUNK // max(1, kernel.numel())))
+    step = min(width, max(1, at_once(_CHUNK, kernel) // max(1, kernel.numel())))
     sums = []
     for start in range(0, width, step):
         stop = min(start + step, width)

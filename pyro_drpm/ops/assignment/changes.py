@@ -52,10 +52,9 @@ class Changes(NamedTuple):
         """Of ``log |Pi_Y|``, the sum of ``log n_k!``."""
         changes = Changes.nothing(ranks.score, ranks)
         size = ranks.counts.expand(changes.moves.shape[2:]).double()
-        lost, present, gained = (torch.lgamma((size + i).clamp(min=0) + 1) for i in (-1, 0, 1))
-        gain, loss, same = gained - present, lost - present, torch.zeros_like(present)
-        moves = torch.stack([torch.stack([gain, loss, same]), torch.stack([loss, gain, same])])
-        return changes._replace(moves=moves)
+        gain, loss, same = size.log1p(), -size.clamp(min=1).log(), torch.zeros_like(size)
+        moves = torch.stack([gain, loss, same, loss, gain, same]).view(changes.moves.shape)
+        return Changes(changes.up, changes.down, moves)
 
     def __sub__(self, other: Changes) -> Changes:
         """Changes of the difference of two functions."""

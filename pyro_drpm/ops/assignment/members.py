@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.assignment.clocks import Clocks
 from pyro_drpm.ops.assignment.interpolation import interpolated
+from pyro_drpm.ops.chunks import at_once
 
 __all__ = ["Integrals", "Members", "OwnMembers"]
 
@@ -75,7 +76,7 @@ class Members:
             by_log_s: Whether to give these derivatives.
             by_Y: Likewise.
         """
-        step = max(1, _CHUNK // max(1, self.log_s.shape[-1] * v.shape[-1]))
+        step = max(1, at_once(_CHUNK, v) // max(1, self.log_s.shape[-1] * v.shape[-1]))
         inputs = (self.log_s, self.Y, log_rest, v)
         chunks = (x.reshape(-1, *x.shape[-2:]).split(step) for x in inputs)
         parts = [
@@ -154,8 +155,12 @@ class OwnMembers(Members):
         """``sum_q weight_kq log_rung(log s_i + v_kq)``, ``(*batch, K - 1, n)``."""
 
         def at(log_s: Tensor) -> Tensor:
-            pairs = zip(v.unbind(-2), weight.unbind(-2), strict=True)
-            sums = [w_k.unsqueeze(-2) @ _clocks_at(log_s, v_k).log_rung().mT for v_k, w_k in pairs]
+            of_one = max(log_s.numel() // log_s.shape[-1], v[..., 0, 0].numel()) * log_s.shape[-1]
+            step = max(1, at_once(_CHUNK, v) // max(1, of_one * v.shape[-1]))
+            sums = [
+                (w.unsqueeze(-2) @ _clocks_at(log_s.unsqueeze(-2), nodes).log_rung().mT).squeeze(-2)
+                for nodes, w in zip(v.split(step, -2), weight.split(step, -2), strict=True)
+            ]
             return torch.cat(sums, -2).mT
 
         return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
@@ -163,7 +168,7 @@ class OwnMembers(Members):
     def _own(self, v: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of some elements after the other: rows, log-rates and times of their subsets' nodes."""
         center, time = (x.flatten(0, -2) for x in _centered(v, self.log_s.dtype))
-        step = max(1, _CHUNK // v.shape[-1])
+        step = max(1, at_once(_CHUNK, v) // v.shape[-1])
         chunks = (x.split(step) for x in (self.row, self.log_s.flatten()))
         for row, log_s in zip(*chunks, strict=True):
             # Whole rows, many times as fast as gather.
@@ -176,9 +181,12 @@ def _integrate(
 ) -> Integrals:
     """The same for some of the batch, with one batch dim."""
     log_f, slopes, by_entry = [], [], []
-    size = max(1, _CHUNK // v.shape[-1])
-    rows = (x.unbind(-2) for x in (log_s.expand_as(Y), Y, log_rest, v))
-    for log_s_k, y, log_rest_k, v_k in zip(*rows, strict=True):
+    of_one = max(1, v[:, 0].numel())  # subset, with one element
+    numbers = at_once(_CHUNK, v)
+    step = max(1, numbers // (of_one * Y.shape[-1]))
+    size = max(1, numbers // v.shape[-1])
+    subsets = (x.split(step, -2) for x in (log_s.expand_as(Y), Y, log_rest, v))
+    for log_s_k, y, log_rest_k, v_k in zip(*subsets, strict=True):
         clocks = [_clocks_at(part, v_k) for part in log_s_k.split(size, -1)]
         rung = [part.log_rung() for part in clocks]
         members = zip(y.unsqueeze(-1).split(size, -2), rung, strict=True)
@@ -189,17 +197,22 @@ def _integrate(
             slopes.append(torch.cat([weight @ part.slope().mT for part in clocks], -1).squeeze(-2))
         if by_Y:
             by_entry.append(torch.cat([weight @ part.mT for part in rung], -1).squeeze(-2))
-    all_log_f = torch.stack(log_f, -2)
+    all_log_f = torch.cat(log_f, -2)
     return Integrals(
         all_log_f.logsumexp(-1),
         all_log_f.softmax(-1),
-        torch.stack(slopes, -2) if by_log_s else None,
-        torch.stack(by_entry, -2) if by_Y else None,
+        torch.cat(slopes, -2) if by_log_s else None,
+        torch.cat(by_entry, -2) if by_Y else None,
     )
 
 
 def _clocks_at(log_s: Tensor, v: Tensor) -> Clocks:
-    """``Clocks`` at all nodes of one subset, of shape ``(*batch, n, nodes)``."""
+    """``Clocks`` at all nodes of their subset, shape ``(*any, n, nodes)``.
+
+    Args:
+        log_s: Shape ``(*any, n)``, or broadcastable.
+        v: Nodes, shape ``(*any, nodes)``.
+    """
     center, time = _centered(v, log_s.dtype)
     log_rate = (log_s + center).to(log_s.dtype)
     return Clocks(log_rate.unsqueeze(-1), time.unsqueeze(-2))

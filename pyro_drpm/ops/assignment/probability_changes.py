@@ -37,6 +37,7 @@ from pyro_drpm.ops.assignment.members import OwnMembers
 from pyro_drpm.ops.assignment.orderings import are_equal
 from pyro_drpm.ops.assignment.quadrature import edges, log_peak_of
 from pyro_drpm.ops.assignment.ranks import Ranks
+from pyro_drpm.ops.chunks import at_once
 
 __all__ = ["assignment_probability_changes"]
 
@@ -294,7 +295,7 @@ class _SumsOverNodes(NamedTuple):
         if host.is_at_hand(row):
             index = index[exists.flatten()]
         parts = []
-        for i in index.split(max(1, _CHUNK // self.time.shape[-1])):
+        for i in index.split(max(1, at_once(_CHUNK, row) // self.time.shape[-1])):
             rows = row[i]
             products = zip(factors, terms(i, rows), strict=True)
             parts.append(

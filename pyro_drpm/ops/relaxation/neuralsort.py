@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.labels import subset_of_each, unsort
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.precision import full_precision
@@ -37,8 +38,8 @@ from pyro_drpm.ops.transforms import transformed
 
 __all__ = ["neural_sort", "permute_hard", "permute_relaxed"]
 
-# Entries of the band that are held at a time, on a CPU few enough for its cache.
-_CHUNK, _CPU_CHUNK = 1 << 22, 1 << 18
+# Entries of the band that are held at a time, few enough for the cache of a CPU.
+_CHUNK = 1 << 18
 
 
 def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
@@ -230,7 +231,7 @@ def _softmax_slopes(rows: Tensor, grad: Tensor) -> Tensor:
 def _chunks(ordered: Tensor, width: int) -> Iterator[tuple[slice, slice]]:
     """Whole elements of a batch ``(B, n)`` while several fit, else rows of one."""
     batch, n = ordered.shape
-    chunk = _CPU_CHUNK if ordered.device.type == "cpu" else _CHUNK
+    chunk = at_once(_CHUNK, ordered)
     batch_step = max(1, chunk // (n * width))
     row_step = n if batch_step > 1 else max(1, chunk // width)
     for b in range(0, batch, batch_step):

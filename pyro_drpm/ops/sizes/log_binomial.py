@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops import host
+
 __all__ = ["log_binomial"]
 
 # From here on Stirling's series with two terms is accurate to the last digit.
@@ -25,6 +27,8 @@ def log_binomial(n: Tensor, k: Tensor) -> Tensor:
         Float64.
     """
     value = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    if host.is_at_hand(n) and not (n >= _LARGE).any():
+        return value
     # The derivative of that is accurate, but the value is a difference of large numbers.
     correction = torch.where(n >= _LARGE, _log_binomial_of_many(n, k.detach()) - value.detach(), 0)
     return value + correction

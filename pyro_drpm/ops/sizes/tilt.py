@@ -12,7 +12,9 @@ from torch import Tensor
 
 __all__ = ["tilt"]
 
-_SECTIONS = 16
+# Many weights take a search with the fewest evaluations, few weights one with the fewest steps.
+_SECTIONS, _SECTIONS_OF_FEW = 16, 256
+_FEW = 1 << 6
 # Widest range of log-weights that is searched well enough.
 _RANGE = 2.0**20
 
@@ -34,18 +36,19 @@ def tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
     room = most.sum(-1)
     center = (math.log(total) - (room - total).log()).clamp(-60.0, 40.0)
     low, high = center - log_omega.amax(-1), center - log_omega.amin(-1)
-    part = torch.arange(1, _SECTIONS, device=room.device).double() / _SECTIONS
+    sections = _SECTIONS_OF_FEW if log_omega.numel() <= _FEW else _SECTIONS
+    part = torch.arange(1, sections, device=room.device).double() / sections
     most, width = most.unsqueeze(-1), (high - low)[..., None, None]
     log_odds = (log_omega + low.unsqueeze(-1)).unsqueeze(-1)
-    for _ in range(_num_rounds(total)):
+    for _ in range(_num_rounds(total, sections)):
         mean = (most * torch.sigmoid(log_odds + width * part)).sum(-2, keepdim=True)
-        width = width / _SECTIONS
+        width = width / sections
         log_odds = log_odds + (mean < total).sum(-1, keepdim=True) * width
     return (log_odds + width / 2)[..., 0, 0] - log_omega[..., 0]
 
 
-def _num_rounds(total: int) -> int:
+def _num_rounds(total: int, sections: int) -> int:
     # The size distribution is the same for all shifts, which only decide about accuracy and
     # windows: the mean may miss n by a part of its standard deviation, hence the shift, over which
     # the derivative of the mean is the variance, by a part of n^(-1/2).
-    return math.ceil(math.log(_RANGE * math.sqrt(total), _SECTIONS))
+    return math.ceil(math.log(_RANGE * math.sqrt(total), sections))

@@ -70,7 +70,7 @@ def test_permutations_against_dense_products(
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neuralsort, "_CPU_CHUNK", chunk)
+    monkeypatch.setattr(neuralsort, "_CHUNK", chunk)
     torch.manual_seed(0)
     scores = (scale * torch.randn(2, 2, n, dtype=torch.float64)).requires_grad_()
     alpha = F.one_hot(torch.randint(3, (2, 2, n)), 3).mT.to(dtype).requires_grad_()
