@@ -16,13 +16,14 @@ import math
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import tyro
@@ -30,6 +31,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.peers import lapsum_partition, soft_ranks
 from models.runs.palette import style
 from pyro_drpm import DRPM
 from pyro_drpm.ops.noise import gumbel
@@ -43,8 +45,8 @@ FITTED_FROM = 1_000  # slopes are those of larger numbers of elements
 class Settings:
     """Measure the cost of random partitions against the number of elements.
 
-    Everything is measured with the first number of subsets, number of samples and dtype, and with
-    each of the others in its place.
+    Everything is measured with the first dtype, number of subsets, number of samples and size of
+    the batch, and with each of the others in its place.
     """
 
     elements: tuple[int, ...] = (16, 64, 256, 1_000, 4_000, 16_000, 100_000, 1_000_000)
@@ -53,6 +55,10 @@ class Settings:
     """Numbers of subsets K."""
     samples: tuple[int, ...] = (1, 100)
     """Numbers of partitions L that are drawn at once."""
+    batches: tuple[int, ...] = (1,)
+    """Numbers of partitions B with parameters of their own."""
+    operations: tuple[str, ...] = ()
+    """What is measured, by its name in the table; everything if nothing is named."""
     dtypes: tuple[Literal["float32", "float64"], ...] = ("float32", "float64")
     """Precision of the parameters."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -73,7 +79,17 @@ class Case(NamedTuple):
     dtype: str
     num_subsets: int
     samples: int
+    batch: int
     n: int
+
+
+class Variation(NamedTuple):
+    """What is measured with all numbers of elements."""
+
+    dtype: str
+    num_subsets: int
+    samples: int
+    batch: int
 
 
 class Cost(NamedTuple):
@@ -141,11 +157,23 @@ def draw_diffsort(case: Case) -> Callable[[], object]:
     return permuting(case, permutation)
 
 
-def draw_torchsort(case: Case) -> Callable[[], object]:
-    """Soft ranks of torchsort, and backward: no permutation matrix, the sorting alone."""
-    import torchsort
+def draw_lapsum(case: Case) -> Callable[[], object]:
+    """The soft partition of LapSum, of as equal sizes as possible, and backward."""
+    first = torch.arange(case.num_subsets) < case.n % case.num_subsets
+    sizes = case.n // case.num_subsets + first.long()
+    return lambda: downstream(
+        lapsum_partition(perturbed_scores(case), sizes, TEMPERATURE)
+    ).backward()
 
-    return lambda: torchsort.soft_rank(perturbed_scores(case)).square().sum().backward()
+
+def rank_softly(case: Case) -> Callable[[], object]:
+    """Ranks by projection onto the permutahedron, and backward: the sorting alone."""
+
+    def run() -> None:
+        rows = perturbed_scores(case).flatten(0, -2)
+        torch.stack([soft_ranks(row, TEMPERATURE) for row in rows]).square().sum().backward()
+
+    return run
 
 
 OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
@@ -157,9 +185,10 @@ OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
     "draw (relaxed)": draw_relaxed,
     "draw (dense)": draw_dense,
     "draw (diffsort)": draw_diffsort,
-    "draw (torchsort)": draw_torchsort,
+    "draw (LapSum)": draw_lapsum,
+    "ranks (permutahedron)": rank_softly,
 }
-NEEDED = {"draw (diffsort)": "diffsort", "draw (torchsort)": "torchsort"}
+NEEDED = {"draw (diffsort)": "diffsort"}
 
 
 def make_partition(
@@ -167,9 +196,7 @@ def make_partition(
 ) -> DRPM:
     """A distribution with random parameters."""
     log_omega, log_s = (
-        torch.randn(size, dtype=getattr(torch, case.dtype), device=case.device).requires_grad_(
-            learnable
-        )
+        _randn(case, case.batch, size).requires_grad_(learnable)
         for size in (case.num_subsets, case.n)
     )
     partition = DRPM(
@@ -179,14 +206,18 @@ def make_partition(
         gradient=gradient,
         validate_args=False,
     )
-    return partition.expand([case.samples])
+    return partition.expand([case.samples, case.batch])
 
 
 def perturbed_scores(case: Case) -> Tensor:
-    """Scores ``(L, n)`` that carry gradients."""
-    scores = torch.randn(case.n, dtype=getattr(torch, case.dtype), device=case.device)
-    noise = gumbel(torch.Size([case.samples, case.n]), scores.device).to(scores)
+    """Scores ``(L, B, n)`` that carry gradients."""
+    scores = _randn(case, case.batch, case.n)
+    noise = gumbel(torch.Size([case.samples, *scores.shape]), scores.device).to(scores)
     return scores.requires_grad_() + noise
+
+
+def _randn(case: Case, *shape: int) -> Tensor:
+    return torch.randn(shape, dtype=getattr(torch, case.dtype), device=case.device)
 
 
 def permuting(case: Case, permutation: Callable[[Tensor], Tensor]) -> Callable[[], object]:
@@ -231,7 +262,9 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
     """Measure each case in a new process, whose peak memory nothing else has raised."""
     context = multiprocessing.get_context("spawn")
     operations = [
-        name for name in OPERATIONS if importlib.util.find_spec(NEEDED.get(name, "torch"))
+        name
+        for name in settings.operations or OPERATIONS
+        if importlib.util.find_spec(NEEDED.get(name, "torch"))
     ]
     for operation, variation in itertools.product(operations, variations(settings)):
         line = (operation, settings.device, *variation)
@@ -248,17 +281,16 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
                 break
 
 
-def variations(settings: Settings) -> list[tuple[str, int, int]]:
-    """Dtype, K and L: the first of each, and all others one at a time."""
-    dtype, *dtypes = settings.dtypes
-    num_subsets, *other_subsets = settings.subsets
-    samples, *other_samples = settings.samples
-    return [
-        (dtype, num_subsets, samples),
-        *((other, num_subsets, samples) for other in dtypes),
-        *((dtype, other, samples) for other in other_subsets),
-        *((dtype, num_subsets, other) for other in other_samples),
+def variations(settings: Settings) -> list[Variation]:
+    """The first of each, and all others one at a time."""
+    choices = settings.dtypes, settings.subsets, settings.samples, settings.batches
+    first: list[Any] = [choice[0] for choice in choices]
+    others = [
+        [*first[:i], value, *first[i + 1 :]]
+        for i, choice in enumerate(choices)
+        for value in choice[1:]
     ]
+    return [Variation(*row) for row in (first, *others)]
 
 
 def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
@@ -269,17 +301,18 @@ def slope(results: Sequence[tuple[Case, Cost]], column: str) -> float:
 
 
 def draw_costs(path: Path, results: Sequence[tuple[Case, Cost]]) -> None:
-    """Draw time and memory of every operation against n, a row for each dtype, K and L."""
-    rows: dict[tuple[str, int, int], list[tuple[Case, Cost]]] = {}
+    """Draw time and memory of every operation against n, a row for each variation."""
+    rows: dict[Variation, list[tuple[Case, Cost]]] = {}
     for case, cost in results:
-        key = case.dtype, case.num_subsets, case.samples
+        key = Variation(case.dtype, case.num_subsets, case.samples, case.batch)
         rows.setdefault(key, []).append((case, cost))
     figure = Figure(figsize=(14, 4 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), 2, squeeze=False)
-    for row, ((dtype, num_subsets, samples), of_row) in zip(panels, rows.items(), strict=True):
+    for row, (same, of_row) in zip(panels, rows.items(), strict=True):
+        title = f"{same.dtype}, K = {same.num_subsets}, L = {same.samples}, B = {same.batch}"
         for axes, column in zip(row, Cost._fields, strict=True):
             _draw_panel(axes, of_row, column)
-            axes.set(title=f"{dtype}, K = {num_subsets}, L = {samples}", xlabel="n", ylabel=column)
+            axes.set(title=title, xlabel="n", ylabel=column)
     figure.savefig(path, dpi=80)
 
 
@@ -298,6 +331,9 @@ def _draw_panel(axes: Axes, results: Sequence[tuple[Case, Cost]], column: str) -
 def main() -> None:
     """Measure, print, write and draw."""
     settings = tyro.cli(Settings, prog="python -m benchmarks.scaling")
+    unknown = set(settings.operations) - set(OPERATIONS)
+    if unknown:
+        sys.exit(f"error: operations are {', '.join(OPERATIONS)}, but got {', '.join(unknown)}")
     settings.out.mkdir(parents=True, exist_ok=True)
     table, picture = settings.out / "scaling.csv", settings.out / "scaling.png"
     print(f"torch {torch.__version__}, {settings.device}, {torch.get_num_threads()} threads")
@@ -308,8 +344,8 @@ def main() -> None:
         for case, cost in measure_all(settings):
             results.append((case, cost))
             writer.writerow((*case, *cost))
-            size = f"{case.dtype} K={case.num_subsets} L={case.samples} n={case.n:<9}"
-            print(f"{case.operation:<18}{size}{1e3 * cost.seconds:>12.2f} ms", end="")
+            same = f"{case.dtype} K={case.num_subsets} L={case.samples} B={case.batch}"
+            print(f"{case.operation:<22}{same} n={case.n:<9}{1e3 * cost.seconds:>12.2f} ms", end="")
             print(f"{cost.megabytes:>9.0f} MB", flush=True)
     draw_costs(picture, results)
     print(f"\ncosts        {table}\nfigure       {picture}")
