@@ -50,10 +50,13 @@ def partial_sums(mass: Tensor, offset: int) -> Tensor:
     Returns:
         Shape ``(*batch, K, w)``; row 0 is empty. Not differentiated.
     """
-    _, *rows = mass.unbind(-2)
-    for k in reversed(range(len(rows) - 1)):
-        rows[k] = convolve_values(rows[k], rows[k + 1], offset, mass.shape[-1])
-    return torch.stack([torch.zeros_like(mass[..., 0, :]), *rows], -2)
+    # In place: rows that are kept among what a convolution frees would tear the memory to pieces.
+    rest = torch.zeros_like(mass)
+    rest[..., 1:, :] = mass[..., 1:, :]
+    for k in reversed(range(1, mass.shape[-2] - 1)):
+        later = rest[..., k + 1, :]
+        rest[..., k, :] = convolve_values(mass[..., k, :], later, offset, mass.shape[-1])
+    return rest
 
 
 @overridable
