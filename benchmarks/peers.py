@@ -4,7 +4,7 @@
 """Other ways to differentiate through sorting and subsets, written here from their formulas.
 
 They are what this library is compared with in :mod:`benchmarks.scaling` and
-:mod:`benchmarks.subsets`. None of them has a package that can be installed beside PyTorch 2.13.
+:mod:`benchmarks.subsets`. No package of theirs that installs without a compiler was found.
 """
 
 from __future__ import annotations

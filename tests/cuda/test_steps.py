@@ -30,6 +30,8 @@ CAPTURED = (
     if torch.cuda.is_available()
     else ["draws-flow-20", "draws-relaxed-20", "elbo-exact-flow", "elbo-lemma-rloo", "vc-vade"]
 )
+# On a CPU nothing waits for a GPU, and compiled steps have tests of their own.
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 # What is summed in float32 on a CPU, where a look at the scores says that it suffices.
 IN_FLOAT32 = {"elbo-exact-flow"}
 
@@ -94,7 +96,7 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="tests/test_host_reads.py")
+@needs_gpu
 @pytest.mark.parametrize("name", [name for name in STEPS if name not in WAITING])
 def test_no_wait(name: str, device: torch.device) -> None:
     step = STEPS[name](device)
@@ -109,7 +111,7 @@ def captured(
     """Give the step as a CUDA graph; without a GPU, its operations as they were recorded."""
     if device.type == "cuda":
         results: list[tuple[Tensor, ...]] = []
-        warm_up(lambda: step())
+        warm_up(step)
         graph = capture(lambda: results.append(step()))
 
         def replay() -> tuple[Tensor, ...]:
@@ -144,7 +146,7 @@ def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatc
                 parameter += 0.1 * torch.ones_like(parameter).cumsum(-1).sin()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="tests/distributions/test_compile.py")
+@needs_gpu
 # torch's own: it makes an instance of each autograd function that it traces.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_compile(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:

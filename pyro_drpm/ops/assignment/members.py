@@ -155,8 +155,8 @@ class OwnMembers(Members):
         """``sum_q weight_kq log_rung(log s_i + v_kq)``, ``(*batch, K - 1, n)``."""
 
         def at(log_s: Tensor) -> Tensor:
-            of_one = max(log_s.numel() // log_s.shape[-1], v[..., 0, 0].numel()) * log_s.shape[-1]
-            step = max(1, at_once(_CHUNK, v) // max(1, of_one * v.shape[-1]))
+            batch = torch.broadcast_shapes(log_s.shape[:-1], v.shape[:-2])
+            step = _subsets_at_once(batch.numel() * log_s.shape[-1], v)
             sums = [
                 (w.unsqueeze(-2) @ _clocks_at(log_s.unsqueeze(-2), nodes).log_rung().mT).squeeze(-2)
                 for nodes, w in zip(v.split(step, -2), weight.split(step, -2), strict=True)
@@ -181,10 +181,8 @@ def _integrate(
 ) -> Integrals:
     """The same for some of the batch, with one batch dim."""
     log_f, slopes, by_entry = [], [], []
-    of_one = max(1, v[:, 0].numel())  # subset, with one element
-    numbers = at_once(_CHUNK, v)
-    step = max(1, numbers // (of_one * Y.shape[-1]))
-    size = max(1, numbers // v.shape[-1])
+    step = _subsets_at_once(len(Y) * Y.shape[-1], v)
+    size = max(1, at_once(_CHUNK, v) // v.shape[-1])
     subsets = (x.split(step, -2) for x in (log_s.expand_as(Y), Y, log_rest, v))
     for log_s_k, y, log_rest_k, v_k in zip(*subsets, strict=True):
         clocks = [_clocks_at(part, v_k) for part in log_s_k.split(size, -1)]
@@ -204,6 +202,11 @@ def _integrate(
         torch.cat(slopes, -2) if by_log_s else None,
         torch.cat(by_entry, -2) if by_Y else None,
     )
+
+
+def _subsets_at_once(num_elements: int, v: Tensor) -> int:
+    """How many subsets with so many elements, in the whole batch, are evaluated at a time."""
+    return max(1, at_once(_CHUNK, v) // max(1, num_elements * v.shape[-1]))
 
 
 def _clocks_at(log_s: Tensor, v: Tensor) -> Clocks:
