@@ -111,7 +111,7 @@ def captured(
     """Give the step as a CUDA graph; without a GPU, its operations as they were recorded."""
     if device.type == "cuda":
         results: list[tuple[Tensor, ...]] = []
-        warm_up(step)
+        warm_up(lambda: step())
         graph = capture(lambda: results.append(step()))
 
         def replay() -> tuple[Tensor, ...]:
