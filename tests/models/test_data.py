@@ -3,7 +3,6 @@
 
 import gzip
 import hashlib
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,16 +14,12 @@ from sklearn.datasets import load_digits
 
 from models.data.idx import read_idx
 from models.data.images import _SOURCES, DatasetName, load_images
+from tests.models.image_files import idx_bytes
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
 TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
 
 
 def arrays() -> dict[str, np.ndarray]:

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 
@@ -32,6 +29,7 @@ from models.vc.information import InformationTraining
 from models.vc.pretrain import ContrastivePretraining
 from models.vc.spectral import SpectralPretraining
 from models.vc.train import DRPMVCTraining, VariationalTraining
+from tests.models.image_files import write_images
 from tests.models.training_checks import read_csv, read_curves, run_killed
 from tests.models.vc_runs import NEIGHBORS, SEED, STAGES, TINY, fail, load, results, run
 
@@ -191,11 +189,6 @@ def test_pretrained_weights_of_another_run(
     assert "seed-5/pretrain.ckpt is missing" in missing
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
-
-
 @pytest.mark.parametrize(
     ("dataset", "pretraining"),
     [
@@ -207,10 +200,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     ],
 )
 def test_one_epoch_of_images_in_files(tmp_path: Path, dataset: str, pretraining: str) -> None:
-    rng = np.random.default_rng(0)
-    for split in ("train", "t10k"):
-        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", rng.integers(0, 256, (64, 28, 28)))
-        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", rng.integers(0, 10, 64))
+    write_images(tmp_path)
     arguments = ("--dataset", dataset, "--data-dir", str(tmp_path), "--pretrainings", pretraining)
     stages = ("pretrain", "neighbor", "cluster", "spectral", "reconstruction")
     once = ("--epochs", "1", *(x for stage in stages for x in (f"--{stage}-epochs", "1")))

@@ -41,6 +41,10 @@ __all__ = [
 # Up to this length a GPU computes whole rows.
 _SHORT_ROWS = 1 << 10
 
+# Logits below which nothing is left; exponentials take many times as long there. What is above zero
+# is rounding.
+_VANISHING = -80.0
+
 
 def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) -> int:
     """The smallest half-width whose band leaves out less than ``eps`` of every row.
@@ -95,24 +99,24 @@ def neural_sort_band(
 
     Returns:
         Shape ``(*batch, rows, 2 h + 1)``; entry ``m`` of row ``i`` belongs to the element of rank
-        ``i + m - h`` and is 0 where there is none.
+        ``i + m - h`` and vanishes where there is none.
     """
-    falls = _falls(ordered.double())
+    logits = _falls(ordered.double() / -temperature)
     near = _Falls(
-        column=windows(falls.column, half_width, beyond=math.inf)[..., rows, :],
-        slope=windows(falls.slope, half_width)[..., rows, :],
-        row=falls.row[..., rows],
+        column=windows(logits.column, half_width, beyond=-math.inf)[..., rows, :],
+        slope=windows(logits.slope, half_width)[..., rows, :],
+        row=logits.row[..., rows],
     )
-    return near.softmax(indices(falls.row)[rows], temperature, dtype)
+    return near.softmax(indices(logits.row)[rows], dtype)
 
 
 def whole_rows(
     ordered: Tensor, temperature: Tensor | float, rows: slice, dtype: torch.dtype
 ) -> Tensor:
     """Rows of the relaxed permutation matrix, columns in sorted order, ``(*batch, rows, n)``."""
-    falls = _falls(ordered.double())
-    every = _Falls(falls.column.unsqueeze(-2), falls.slope.unsqueeze(-2), falls.row[..., rows])
-    return every.softmax(indices(falls.row)[rows], temperature, dtype)
+    logits = _falls(ordered.double() / -temperature)
+    every = _Falls(logits.column.unsqueeze(-2), logits.slope.unsqueeze(-2), logits.row[..., rows])
+    return every.softmax(indices(logits.row)[rows], dtype)
 
 
 def reaches_all(half_width: int, n: int) -> bool:
@@ -132,10 +136,12 @@ class _Falls(NamedTuple):
         index = indices(self.row)[rows]
         return self.column[..., columns] - index * self.slope[..., columns] + self.row[..., rows]
 
-    def softmax(self, index: Tensor, temperature: Tensor | float, dtype: torch.dtype) -> Tensor:
-        """Rows of the given indices, each with the columns in the last dimension."""
-        falling = torch.addcmul(self.column, index.unsqueeze(-1), self.slope, value=-1)
-        return (-(falling + self.row.unsqueeze(-1)) / temperature).to(dtype).softmax(-1)
+    def softmax(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of the given indices, where these are the logits themselves."""
+        logits = torch.addcmul(self.column, index.unsqueeze(-1), self.slope, value=-1)
+        logits = logits.add_(self.row.unsqueeze(-1)).to(dtype)
+        weights = logits.clamp_(_VANISHING, -_VANISHING).exp_()
+        return weights / weights.sum(-1, keepdim=True)
 
 
 def _falls(ordered: Tensor) -> _Falls:

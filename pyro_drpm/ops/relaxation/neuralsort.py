@@ -169,7 +169,7 @@ def _band_gradient(
     grad = grad.reshape(-1, *grad.shape[-2:])
     half_width = band_half_width(ordered, temperature, torch.finfo(grad.dtype).eps)
     if reaches_all(half_width, n):
-        sums = _sums_ofwhole_rows(grad, subset, ordered, temperature)
+        sums = _sums_of_whole_rows(grad, subset, ordered, temperature)
     else:
         sums = _sums_in_band(grad, subset, ordered, temperature, half_width)
     column_sum, moment = sums.unbind(-1)
@@ -178,7 +178,7 @@ def _band_gradient(
     return ((moment + before - column_sum - after) / temperature).view(shape)
 
 
-def _sums_ofwhole_rows(
+def _sums_of_whole_rows(
     grad: Tensor, subset: Tensor, ordered: Tensor, temperature: Tensor | float
 ) -> Tensor:
     """``H_j`` and ``sum_i 2 (j - i) G_ij``, shape ``(B, n, 2)``."""
@@ -205,7 +205,8 @@ def _sums_in_band(
     """The same from a narrow band."""
     n, width = ordered.shape[-1], 2 * half_width + 1
     around = windows(grad, half_width)  # (B, K, n, width)
-    offset = torch.arange(half_width, -half_width - 1, -1, dtype=grad.dtype, device=grad.device)
+    twice = 2 * half_width
+    twice_offset = torch.arange(twice, -twice - 1, -2, dtype=grad.dtype, device=grad.device)
     sums = ordered.new_zeros(*ordered.shape, 2)
     place = torch.arange(max(n, len(ordered)), device=ordered.device)
     for batch, rows in _chunks(ordered, width):
@@ -215,11 +216,12 @@ def _sums_in_band(
             ordered[batch, near], temperature, half_width, local, dtype=grad.dtype
         )
         near_grad = around[place[batch, None], subset[batch, rows], place[rows]]
-        slopes = _softmax_slopes(band, near_grad)
+        # As _softmax_slopes, in place, since no transform comes here.
+        slopes = near_grad.sub_((band * near_grad).sum(-1, keepdim=True)).mul_(band)
         first = near.start - rows.start + half_width
         columns = by_column(slopes)[:, first : first + near.stop - near.start]
         # Not a product of matrices, for which every row would be copied alone.
-        sums[batch, near] += torch.stack([columns.sum(-1), (2 * offset * columns).sum(-1)], -1)
+        sums[batch, near] += torch.stack([columns.sum(-1), columns.mul_(twice_offset).sum(-1)], -1)
     return sums
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.relaxation import neuralsort
-from pyro_drpm.ops.relaxation.band import band_half_width, neural_sort_band
+from pyro_drpm.ops.relaxation.band import band_half_width, neural_sort_band, whole_rows
 from pyro_drpm.ops.relaxation.neuralsort import neural_sort, permute_hard, permute_relaxed
 
 CASES = [
@@ -57,6 +57,20 @@ def test_band_is_narrow_where_the_issue_measured_it() -> None:
     assert half_width < 200
     narrower = neural_sort_band(ordered, 0.5, half_width // 2)
     assert (narrower - dense_band(ordered, 0.5, half_width // 2)).abs().max() > 1e-12
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-12])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_are_finite_where_logits_are_nothing_but_rounding(
+    dtype: torch.dtype, temperature: float
+) -> None:
+    torch.manual_seed(0)
+    ordered = (1e6 * torch.rand(300, dtype=torch.float64)).sort(descending=True).values
+    for rows in (
+        whole_rows(ordered, temperature, slice(None), dtype),
+        neural_sort_band(ordered, temperature, 3, dtype=dtype),
+    ):
+        torch.testing.assert_close(rows.sum(-1), torch.ones(300, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
