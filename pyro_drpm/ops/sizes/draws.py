@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -50,7 +51,10 @@ def perturbed_sizes(law: SizeTables, noise: Tensor | None, shape: torch.Size) ->
     """
 
     def highest(k: int, joint: Tensor) -> Tensor:
-        return (joint if noise is None else joint.log() + noise[..., k, :]).argmax(-1)
+        if noise is None:
+            return joint.argmax(-1)
+        # The logarithm of zero takes many times as long. With any noise this is below all others.
+        return (joint.clamp(min=math.ulp(0.0)).log() + noise[..., k, :]).argmax(-1)
 
     return _counts(law, shape, highest)
 
