@@ -25,6 +25,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from models.training.batches import Batches, LateBatches, ShuffledBatches
 from models.training.callbacks import EpochCheckpoint, FiniteNumbers, History, StageProgress
 from models.training.captured import CapturedTraining, WholeEpochs
+from models.training.denormals import denormals_flushed
 from models.training.failures import stage_errors
 from models.training.hardware import Hardware
 from models.training.losses import LossTraining
@@ -133,7 +134,7 @@ class Stage:
         # Checks of values would wait for the GPU, which no capture can.
         is_captured = isinstance(module, CapturedTraining)
         checks = pyro.validation_enabled(False) if is_captured else nullcontext()
-        with stage_errors(self.name, self.remedy), checks:
+        with stage_errors(self.name, self.remedy), checks, denormals_flushed():
             trainer.fit(module, late, ckpt_path=ckpt_path, weights_only=True)
         return history.metrics
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops import host
 from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.overrides import overridable
 from pyro_drpm.ops.precision import full_precision
@@ -55,9 +56,9 @@ def convolve(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
 @full_precision
 def convolve_values(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
     """What :func:`convolve` gives for operands of one batch shape, without gradients."""
-    kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
-    in_this_way = _by_products if kernel.shape[-1] <= _SHORT else _by_blocks
-    return in_this_way(kernel, x, first, width)
+    if min(a.shape[-1], b.shape[-1]) > _SHORT and host.is_at_hand(a) and host.is_at_hand(b):
+        return _of_trimmed(a, b, first, width)
+    return _convolved(a, b, first, width)
 
 
 def correlate(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
@@ -141,6 +142,30 @@ class _Convolution(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _of_trimmed(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    """The same without the zeros at the ends of the operands, and at those of the result."""
+    of_a, of_b = _support(a), _support(b)
+    first -= of_a.start + of_b.start
+    length = max(0, of_a.stop - of_a.start + of_b.stop - of_b.start - 1)
+    start, stop = max(0, -first), min(width, length - first)
+    if start >= stop:
+        return a.new_zeros(*a.shape[:-1], width)
+    result = _convolved(a[..., of_a], b[..., of_b], first + start, stop - start)
+    return F.pad(result, (start, width - stop))
+
+
+def _support(x: Tensor) -> slice:
+    """The places between the first and the last that is not zero in all of a batch."""
+    places = x.flatten(0, -2).any(0).nonzero() if x.dim() > 1 else x.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _convolved(a: Tensor, b: Tensor, first: int, width: int) -> Tensor:
+    kernel, x = (a, b) if a.shape[-1] < b.shape[-1] else (b, a)
+    in_this_way = _by_products if kernel.shape[-1] <= _SHORT else _by_blocks
+    return in_this_way(kernel, x, first, width)
 
 
 def _by_products(kernel: Tensor, x: Tensor, first: int, width: int) -> Tensor:

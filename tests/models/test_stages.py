@@ -196,3 +196,27 @@ class Payload:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
+
+
+def test_denormal_numbers_are_zero_in_a_training_and_only_there(tmp_path: Path) -> None:
+    halves: list[Tensor] = []
+    batches = ShuffledBatches((ROWS,), 4)
+
+    class Halving(NoisyRegression):
+        def on_train_batch_end(self, *args: Any) -> None:
+            halves.append(smallest / 2)
+
+    smallest = torch.tensor(torch.finfo(torch.float32).tiny)
+    stage = Stage("fit", tmp_path, seed=0, epochs=1, hardware=CPU)
+    stage.fit(Halving(), batches)
+    assert halves and not torch.stack(halves).any()
+    assert smallest / 2 > 0
+    with pytest.raises(KilledError):
+        Stage("killed", tmp_path, seed=0, epochs=1, hardware=CPU).fit(Halving(0), batches)
+    assert smallest / 2 > 0
+    torch.set_flush_denormal(True)
+    try:
+        Stage("again", tmp_path, seed=0, epochs=1, hardware=CPU).fit(Halving(), batches)
+        assert smallest / 2 == 0
+    finally:
+        torch.set_flush_denormal(False)

@@ -43,7 +43,7 @@ _SHORT_ROWS = 1 << 10
 
 # Logits below which nothing is left; exponentials take many times as long there. What is above zero
 # is rounding.
-_VANISHING = -80.0
+_VANISHING = -50.0
 
 
 def band_half_width(ordered: Tensor, temperature: Tensor | float, eps: float) -> int:

@@ -16,8 +16,6 @@ whole. This holds for weights of any scale.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -56,7 +54,7 @@ def _tables(log_odds: Tensor, shift: Tensor, capacities: Tensor, total: int) -> 
     x = torch.where(possible, x, 0)
     log_mass = log_binomial(capacities.unsqueeze(-1).double(), x.double())
     log_mass = log_mass + x * log_odds.unsqueeze(-1) - (capacities * softplus).unsqueeze(-1)
-    mass = torch.where(possible, log_mass, -math.inf).exp()
+    mass = windows.probabilities(log_mass, possible)
 
     rest = partial_sums(mass, windows.offset)
     log_scale = (capacities * softplus).sum(-1) - total * shift

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops.sizes.tables import SizeTables
-from pyro_drpm.ops.sizes.windows import windows_around
+from pyro_drpm.ops.sizes.windows import Windows, windows_around
 
 __all__ = ["log_multinomial_normalizer", "multinomial_tables"]
 
@@ -44,9 +44,9 @@ def multinomial_tables(log_omega: Tensor, total: int) -> SizeTables:
         rest_counts = windows.rest_start.unsqueeze(-1) + place
         tables = SizeTables(
             total=total,
-            mass=_poisson(log_mean, windows.counts),
+            mass=_poisson(log_mean, windows.counts, windows),
             mass_start=windows.mass_start,
-            rest=_poisson(log_mean_of_rest, rest_counts),
+            rest=_poisson(log_mean_of_rest, rest_counts, windows),
             rest_start=windows.rest_start,
             offset=windows.offset,
             log_scale=log_scale,
@@ -55,9 +55,9 @@ def multinomial_tables(log_omega: Tensor, total: int) -> SizeTables:
     return tables.with_gradients(log_omega + shift.unsqueeze(-1))
 
 
-def _poisson(log_mean: Tensor, counts: Tensor) -> Tensor:
+def _poisson(log_mean: Tensor, counts: Tensor, windows: Windows) -> Tensor:
     """Probabilities of counts ``(*batch, K, w)``, 0 where they are negative."""
     x = counts.clamp(min=0).double()
     log_mean = log_mean.unsqueeze(-1)
     log_prob = x * log_mean - log_mean.exp() - torch.lgamma(x + 1)
-    return torch.where(counts >= 0, log_prob.exp(), 0.0)
+    return windows.probabilities(log_prob, counts >= 0)

@@ -21,6 +21,11 @@ __all__ = ["Windows", "windows_around"]
 # A window of this half-width leaves out less than exp(-75) < 1e-32 of a sum of independent
 # indicators with variance at most n.
 _DROPPED_NATS = 75.0
+# In such a window, less than exp(-100) < 1e-43 counts as zero. Products of what is smaller would be
+# denormal numbers, sums of which take a hundred times as long.
+_LEAST_IN_WINDOW = -100.0
+# Below that nothing is left in float64.
+_LEAST = -745.0
 
 
 def _window_width(total: int) -> int:
@@ -44,6 +49,12 @@ class Windows(NamedTuple):
     rest_start: Tensor
     counts: Tensor
     offset: int
+
+    def probabilities(self, log_mass: Tensor, possible: Tensor) -> Tensor:
+        """Give the entries of a window; what is impossible, or negligible beside the rest, is 0."""
+        least = _LEAST_IN_WINDOW if self.offset else _LEAST
+        kept = possible & (log_mass >= least)
+        return torch.where(kept, log_mass.clamp(min=least).exp(), 0.0)
 
 
 def windows_around(mean_of_rest: Tensor, total: int) -> Windows:
