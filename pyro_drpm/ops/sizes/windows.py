@@ -54,7 +54,7 @@ class Windows(NamedTuple):
         """Give the entries of a window; what is impossible, or negligible beside the rest, is 0."""
         least = _LEAST_IN_WINDOW if self.offset else _LEAST
         kept = possible & (log_mass >= least)
-        return torch.where(kept, log_mass.clamp(min=least).exp(), 0.0)
+        return torch.where(kept, log_mass.clamp(min=least).exp_(), 0.0)
 
 
 def windows_around(mean_of_rest: Tensor, total: int) -> Windows:
