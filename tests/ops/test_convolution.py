@@ -51,6 +51,17 @@ def test_small_terms_keep_their_relative_accuracy() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [-40, -3, 0, 17, 34])
+def test_zeros_at_the_ends(first: int) -> None:
+    a, b = torch.rand(2, 40, dtype=torch.float64), torch.rand(2, 30, dtype=torch.float64)
+    a[0, :11], a[1, :7], a[:, 30:] = 0, 0, 0
+    b[:, :20], b[0, 25:], b[1, 27:] = 0, 0, 0
+    expected = torch.stack([torch.from_numpy(np.convolve(x, y)) for x, y in zip(a, b, strict=True)])
+    padded = torch.nn.functional.pad(expected, (60, 90))
+    torch.testing.assert_close(convolve(a, b, first, 50), padded[:, 60 + first :][:, :50])
+    assert not convolve(a, torch.zeros_like(b), first, 50).any()
+
+
 def test_products_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.rand(2, 9, dtype=torch.float64), torch.rand(2, 11, dtype=torch.float64)
     expected = whole(a, b)

@@ -41,8 +41,8 @@ __all__ = [
 # Up to this length a GPU computes whole rows.
 _SHORT_ROWS = 1 << 10
 
-# Logits below which nothing is left; exponentials take many times as long there. What is above zero
-# is rounding.
+# Logits below which nothing is left: exponentials of them take many times as long, and times a
+# gradient these would be denormal numbers. What is above zero is rounding.
 _VANISHING = -50.0
 
 
@@ -101,7 +101,7 @@ def neural_sort_band(
         Shape ``(*batch, rows, 2 h + 1)``; entry ``m`` of row ``i`` belongs to the element of rank
         ``i + m - h`` and vanishes where there is none.
     """
-    logits = _falls(ordered.double() / -temperature)
+    logits = _logits(ordered, temperature)
     near = _Falls(
         column=windows(logits.column, half_width, beyond=-math.inf)[..., rows, :],
         slope=windows(logits.slope, half_width)[..., rows, :],
@@ -114,7 +114,7 @@ def whole_rows(
     ordered: Tensor, temperature: Tensor | float, rows: slice, dtype: torch.dtype
 ) -> Tensor:
     """Rows of the relaxed permutation matrix, columns in sorted order, ``(*batch, rows, n)``."""
-    logits = _falls(ordered.double() / -temperature)
+    logits = _logits(ordered, temperature)
     every = _Falls(logits.column.unsqueeze(-2), logits.slope.unsqueeze(-2), logits.row[..., rows])
     return every.softmax(indices(logits.row)[rows], dtype)
 
@@ -125,7 +125,7 @@ def reaches_all(half_width: int, n: int) -> bool:
 
 
 class _Falls(NamedTuple):
-    """The fall of the logits (times the temperature) as ``column_j - i slope_j + row_i``."""
+    """The logits, or their fall times the temperature, as ``column_j - i slope_j + row_i``."""
 
     column: Tensor
     slope: Tensor
@@ -151,6 +151,11 @@ def _falls(ordered: Tensor) -> _Falls:
     moment = F.pad((index[:-1] * gaps).cumsum(-1), (1, 0))
     row = (2 * index - 1) * distance - 2 * moment
     return _Falls(column=2 * moment + distance, slope=2 * distance, row=row)
+
+
+def _logits(ordered: Tensor, temperature: Tensor | float) -> _Falls:
+    """The logits: they are linear in the scores, so that no sign has to be changed later."""
+    return _falls(ordered.double() / -temperature)
 
 
 def indices(x: Tensor) -> Tensor:

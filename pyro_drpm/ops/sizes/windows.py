@@ -52,7 +52,8 @@ class Windows(NamedTuple):
 
     def probabilities(self, log_mass: Tensor, possible: Tensor) -> Tensor:
         """Give the entries of a window; what is impossible, or negligible beside the rest, is 0."""
-        least = _LEAST_IN_WINDOW if self.offset else _LEAST
+        is_cut = self.offset > 0  # it is 0 where the window is the whole support
+        least = _LEAST_IN_WINDOW if is_cut else _LEAST
         kept = possible & (log_mass >= least)
         return torch.where(kept, log_mass.clamp(min=least).exp_(), 0.0)
 
