@@ -20,6 +20,7 @@ def at_once(on_a_cpu: int, tensor: Tensor) -> int:
         tensor: Tells the device.
 
     Example:
+        >>> import torch
         >>> at_once(1000, torch.zeros(1)), at_once(1000, torch.zeros(1, device="meta"))
         (1000, 4194304)
     """
