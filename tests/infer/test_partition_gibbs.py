@@ -190,7 +190,7 @@ def test_a_partition_whose_law_depends_on_another() -> None:
         first = pyro.sample("first", DRPM(torch.ones(2).double(), S))
         pyro.sample("second", DRPM(torch.ones(2).double(), log_s=log_s(first)))
 
-    draws = run(model, 400).get_samples()
+    draws = run(model, 250).get_samples()
     log_first = DRPM(torch.ones(2).double(), S).log_prob(PARTITIONS)
     second = DRPM(torch.ones(2).double(), log_s=log_s(PARTITIONS))
     log_joint = log_first + second.log_prob(PARTITIONS[:, None])  # (second, first)

@@ -101,7 +101,7 @@ def test_labelled_posterior_of_a_mixture(name: str) -> None:
     every = torch.tensor(list(itertools.product(range(K), repeat=N)))
     prob = log_joint(prior, every).softmax(0)
     pyro.set_rng_seed(0)
-    kernel = PartitionGibbs(mixture, functools.partial(NUTS, max_tree_depth=4))
+    kernel = PartitionGibbs(mixture, functools.partial(NUTS, max_tree_depth=2))
     mcmc = MCMC(kernel, 400, warmup_steps=50, disable_progbar=True)
     mcmc.run(prior)
     codes = mcmc.get_samples()["Y"].argmax(-2) @ (K ** torch.arange(N - 1, -1, -1))

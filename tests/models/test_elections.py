@@ -174,6 +174,7 @@ def test_command_line_prints_and_saves(
     monkeypatch.setattr("models.elections.cli.load_elections", lambda: small_elections)
     short = partial(calibration_ranks, num_warmup=20, thinning=1)
     monkeypatch.setattr("models.elections.cli.calibration_ranks", short)
+    monkeypatch.setattr("models.elections.cli._RANKED_DRAWS", 9)
     sizes = ("chains=2", "warmup=20", "draws=10", "svi-steps=3", "replications=4")
     main(["--out", str(tmp_path / "run"), *(f"--{size}" for size in sizes)])
     printed = capsys.readouterr().out
