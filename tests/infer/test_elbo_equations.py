@@ -32,7 +32,7 @@ PRIOR_SCALE = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
 MEAN = torch.tensor([0.3, -0.2, 1.0, 0.0, -1.1], dtype=torch.float64)
 SCALE = torch.tensor([0.2, 0.3, 0.1, 0.5, 0.4], dtype=torch.float64)
 
-
+# Every partition asks for the same orderings, with the same two vectors of scores.
 log_ordering = functools.cache(oracles.log_ordering)
 
 
