@@ -26,6 +26,7 @@ import pyro
 import torch
 import tyro
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import Timer
 
 from benchmarks import protocol
 from benchmarks.training_step import CASES, Case, training_step
@@ -34,7 +35,7 @@ from models.training.captured import capture, warm_up
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TESTS = Path(__file__).parents[1] / "tests" / "cuda"
-REPETITIONS = 20
+SECONDS = 0.5  # for each time to be measured
 LARGE = [
     Case(f"n = {n:,}, K = {k:,}", n=n, num_subsets=k, batch=batch, samples=1)
     for n, k, batch in (
@@ -81,15 +82,11 @@ class Floor:
     bytes_per_second: float
 
 
-def seconds_of(run: Callable[[], object], repetitions: int = REPETITIONS) -> float:
+def seconds_of(run: Callable[[], object]) -> float:
     """Mean seconds of a run, after one that warms up."""
     run()
-    wait()
-    start = time.perf_counter()
-    for _ in range(repetitions):
-        run()
-    wait()
-    return (time.perf_counter() - start) / repetitions
+    timer = Timer("run()", globals={"run": run})
+    return timer.blocked_autorange(min_run_time=SECONDS).mean
 
 
 def wait() -> None:

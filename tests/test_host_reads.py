@@ -1,13 +1,14 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""No step reads a value back to the host, so that a GPU never has to be waited for.
+"""No step reads a value back to the host or moves one from it, which would wait for a GPU.
 
 On the meta device, which has shapes and no values, whoever asks for one gets an error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import pyro
@@ -35,6 +36,7 @@ from pyro_drpm.distributions import (
 )
 from pyro_drpm.infer import TracePartition_ELBO
 from pyro_drpm.types import Gradient
+from tests.host_copies import no_host_copies
 
 META = torch.device("meta")
 
@@ -48,16 +50,41 @@ def test_values_cannot_be_read() -> None:
         parameter(3).sum().item()
 
 
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: torch.tensor(1.0, device=META),
+        lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: torch.zeros(3).to(x),
+        lambda x: torch.zeros(()).to(META),
+        lambda x: x[[0, 1]],
+        lambda x: x[..., torch.tensor([0, 1])],
+        lambda x: dist.Normal(x, 1.0, validate_args=False),  # torch copies numbers
+    ],
+)
+def test_values_cannot_be_moved(move: Callable[[Tensor], object]) -> None:
+    x = torch.zeros(3, device=META)
+    with no_host_copies(), pytest.raises(RuntimeError, match="from the host"):
+        move(x)
+
+
+def test_numbers_of_kernels_can() -> None:
+    x = torch.zeros(3, device=META)
+    with no_host_copies():
+        assert (2 * x + torch.tensor(1.0)).where(x > 0, -torch.inf).device == META
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gradient", ["flow", "relaxed"])
 @pytest.mark.parametrize("n", [20, 1000])  # with tables of the whole support, and of windows
 def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
     log_omega, log_s = parameter(4, 3, dtype=dtype), parameter(4, n, dtype=dtype)
-    partition = DRPM(log_omega=log_omega, log_s=log_s, gradient=gradient, validate_args=False)
-    partition = partition.expand([2, 4])
-    Y = partition.rsample()
-    lower, upper = partition.log_prob_bounds(Y)
-    (Y.sum() + (partition.log_prob(Y) + lower + upper).sum()).backward()
+    with no_host_copies():
+        partition = DRPM(log_omega=log_omega, log_s=log_s, gradient=gradient, validate_args=False)
+        partition = partition.expand([2, 4])
+        Y = partition.rsample()
+        lower, upper = partition.log_prob_bounds(Y)
+        (Y.sum() + (partition.log_prob(Y) + lower + upper).sum()).backward()
     assert Y.shape == (2, 4, 3, n) and Y.dtype == dtype
     assert log_omega.grad is not None and log_s.grad is not None
 
@@ -77,59 +104,63 @@ def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
 )
 def test_laws_of_the_sizes(build: Any) -> None:
     w, log_s = parameter(4, 3), parameter(4, 9)
-    law = build(w)
-    draws = law.rsample((2,))
-    moments = law.mean.sum() + law.variance.sum() + law.entropy().sum() + law.mode.sum()
-    partition = DRPM(sizes=law, log_s=log_s, validate_args=False)
-    Y = partition.rsample()
-    (draws.sum() + law.log_prob(draws).sum() + moments + Y.sum()).backward()
-    partition.log_prob(Y.detach())
+    with no_host_copies():
+        law = build(w)
+        draws = law.rsample((2,))
+        moments = law.mean.sum() + law.variance.sum() + law.entropy().sum() + law.mode.sum()
+        partition = DRPM(sizes=law, log_s=log_s, validate_args=False)
+        Y = partition.rsample()
+        (draws.sum() + law.log_prob(draws).sum() + moments + Y.sum()).backward()
+        partition.log_prob(Y.detach())
     assert w.grad is not None and log_s.grad is not None
 
 
 def test_partitions_drawn_stage_by_stage() -> None:
     log_s = parameter(4, 3, 20)
-    sizes = FixedSizes(torch.ones(3, device=META), 20, validate_args=False)
-    Y = DRPM(sizes=sizes, log_subset_s=log_s, validate_args=False).rsample((2,))
-    Y.sum().backward()
+    with no_host_copies():
+        sizes = FixedSizes(torch.ones(3, device=META), 20, validate_args=False)
+        Y = DRPM(sizes=sizes, log_subset_s=log_s, validate_args=False).rsample((2,))
+        Y.sum().backward()
     assert Y.device == META and log_s.grad is not None
 
 
 def test_partitions_without_noise() -> None:
     log_omega, log_s = parameter(4, 3), parameter(4, 20)
-    DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).noiseless.sum().backward()
+    with no_host_copies():
+        DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).noiseless.sum().backward()
     assert log_omega.grad is not None and log_s.grad is not None
 
 
 def test_components() -> None:
-    sizes = MultivariateFisherHypergeometric(9, log_omega=parameter(3), validate_args=False)
-    (sizes.rsample().sum() + sizes.log_prob(sizes.sample()) + sizes.mean.sum()).backward()
-    ordering = PlackettLuce(log_s=parameter(3), validate_args=False)
-    ordering.log_prob(ordering.sample()).backward()
-    rankings = TiedPlackettLuce(
-        log_s=parameter(3), sizes=torch.tensor([2, 1], device=META), validate_args=False
-    )
-    rankings.log_prob(rankings.sample()).backward()
+    of_groups = torch.ones(3, dtype=torch.int64, device=META)
+    with no_host_copies():
+        sizes = MultivariateFisherHypergeometric(9, log_omega=parameter(3), validate_args=False)
+        (sizes.rsample().sum() + sizes.log_prob(sizes.sample()) + sizes.mean.sum()).backward()
+        ordering = PlackettLuce(log_s=parameter(3), validate_args=False)
+        ordering.log_prob(ordering.sample()).backward()
+        rankings = TiedPlackettLuce(log_s=parameter(3), sizes=of_groups, validate_args=False)
+        rankings.log_prob(rankings.sample()).backward()
 
 
 @pytest.mark.parametrize("bound", ["lemma", "tight", "exact"])
 def test_elbo(bound: Literal["lemma", "tight", "exact"]) -> None:
     log_omega, log_s, loc = parameter(3), parameter(20), parameter()
+    one = torch.ones((), device=META)
 
     def model() -> None:
         prior = DRPM(torch.ones(3, device=META), torch.ones(20, device=META))
         Y = pyro.sample("Y", prior)
-        z = pyro.sample("z", dist.Normal(torch.zeros((), device=META), 1.0))
+        z = pyro.sample("z", dist.Normal(torch.zeros((), device=META), one))
         locations = z + torch.arange(3.0, device=META) @ Y
-        pyro.sample("x", dist.Normal(locations, 1.0).to_event(1), obs=locations.detach())
+        pyro.sample("x", dist.Normal(locations, one).to_event(1), obs=locations.detach())
 
     def guide() -> None:
         pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
-        pyro.sample("z", dist.Normal(loc, 1.0))
+        pyro.sample("z", dist.Normal(loc, one))
 
-    with pyro.validation_enabled(False):
+    with pyro.validation_enabled(False), no_host_copies():
         loss = TracePartition_ELBO(bound, num_particles=2).differentiable_loss(model, guide)
-    loss.backward()
+        loss.backward()
     assert loss.device == META
     assert all(p.grad is not None for p in (log_omega, log_s, loc))
 
@@ -140,10 +171,10 @@ def test_clustering(sizes: Sizes) -> None:
     model = DRPMVCModel(network.decoder, priors, WeightedSizes(priors), num_partitions=2)
     guide = ScoreGuide(network.encoder, priors, num_partitions=2, sizes=sizes).to(META)
     images, originals = torch.zeros(20, 1, 4, 4, device=META), torch.ones(20, 1, 4, 4, device=META)
-    with pyro.validation_enabled(False):
+    with pyro.validation_enabled(False), no_host_copies():
         elbo = TracePartition_ELBO("lemma")
         loss = elbo.differentiable_loss(model, guide, images, images, originals)
-    loss.backward()
+        loss.backward()
     assert loss.device == META
     assert guide.log_u.grad is not None and priors.log_weight.grad is not None
 
@@ -160,7 +191,7 @@ def test_clustering_with_affinities(law: SizesLaw, num_items: int, spread: float
     model = DRPMVCModel(network.decoder, priors, size_prior, num_partitions=1)
     guide = AffinityGuide(network.encoder, priors, size_prior)
     images = torch.zeros(20, 1, 4, 4, device=META)
-    with pyro.validation_enabled(False):
+    with pyro.validation_enabled(False), no_host_copies():
         loss = particle_elbo(2).differentiable_loss(model, guide, images, images)
-    loss.backward()
+        loss.backward()
     assert loss.device == META and priors.loc.grad is not None

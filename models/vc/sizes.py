@@ -150,7 +150,9 @@ class BoundedSizes(SizePrior):
             log_potential = counts.new_zeros(()).where(possible, -torch.inf)
         else:
             number = min(self.maximum - self.minimum + 1, _MOST_SIZES)
-            sizes = torch.linspace(self.minimum, self.maximum, number).to(counts)
+            sizes = torch.linspace(
+                self.minimum, self.maximum, number, dtype=counts.dtype, device=counts.device
+            )
             sizes = sizes.round().unsqueeze(-1)
             inside = _log_choices(sizes, counts)
             outside = _log_choices(self.num_images - sizes, num_images - counts)

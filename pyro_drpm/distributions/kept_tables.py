@@ -30,23 +30,29 @@ class KeptTables:
     and not in inference mode. Then the values are compared, where that does not have to wait for a
     device.
 
+    Whoever asks says how they are computed. Were that kept, a law and its tables would refer to
+    each other, and the memory of both would wait for the garbage collector.
+
     Args:
-        build: Computes the tables.
-        parameters: What they depend on.
+        parameters: What the tables depend on.
     """
 
-    def __init__(self, build: Callable[[], SizeTables], parameters: Sequence[Tensor]) -> None:
-        self.build, self.parameters = build, parameters
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = parameters
         self._kept: _Kept | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
 
-    def get(self) -> SizeTables:
-        """The tables, with gradients where the parameters have them."""
+    def get(self, build: Callable[[], SizeTables]) -> SizeTables:
+        """The tables, with gradients where the parameters have them.
+
+        Args:
+            build: Computes them.
+        """
         tables = self.known()
         if tables is None:
-            tables = self.build()
+            tables = build()
             self._keep(tables)
         return tables
 

@@ -116,7 +116,7 @@ class SizeDistribution(StraightThroughDistribution):
         super().__init__(full[:-1], full[-1:], validate_args=False)
         self._validate_args = validate
         # Expanded copies have the same object.
-        self._tables = KeptTables(self._build_tables, self.parameters)
+        self._tables = KeptTables(self.parameters)
 
     def _check_room(self) -> None:
         least, most = torch.broadcast_tensors(self._minimum, self._maximum)
@@ -215,7 +215,7 @@ class SizeDistribution(StraightThroughDistribution):
         where a backward pass has freed their graph. On a GPU a change through ``.data`` goes
         unnoticed.
         """
-        return self._tables.get()
+        return self._tables.get(self._build_tables)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass, shape ``(*sample, *batch)``."""

@@ -103,18 +103,19 @@ def rows_of_scores(device: torch.device) -> Step:
 def elbo_step(bound: Bound, estimator: Estimator, device: torch.device) -> Step:
     log_omega, log_s, loc = (random(*shape, device=device) for shape in ((3,), (20,), ()))
     data = random(20, device=device, grad=False)
+    one = torch.ones_like(loc)  # numbers wait for a GPU: torch copies them
 
     def model() -> None:
         ones = torch.ones_like
         Y = pyro.sample("Y", DRPM(ones(log_omega), ones(log_s), validate_args=False))
-        z = pyro.sample("z", dist.Normal(torch.zeros_like(loc), 1.0, validate_args=False))
+        z = pyro.sample("z", dist.Normal(torch.zeros_like(loc), one, validate_args=False))
         locations = z + torch.arange(3.0, device=device, dtype=Y.dtype) @ Y
-        likelihood = dist.Normal(locations, 1.0, validate_args=False).to_event(1)
+        likelihood = dist.Normal(locations, one, validate_args=False).to_event(1)
         pyro.sample("x", likelihood, obs=data)
 
     def guide() -> None:
         pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s, validate_args=False))
-        pyro.sample("z", dist.Normal(loc, 1.0, validate_args=False))
+        pyro.sample("z", dist.Normal(loc, one, validate_args=False))
 
     elbo = TracePartition_ELBO(bound, estimator=estimator, num_particles=3)
     return Step(lambda: elbo.differentiable_loss(model, guide), [log_omega, log_s, loc])
@@ -132,10 +133,9 @@ def means(device: torch.device) -> Step:
 
 
 def tied_rankings(device: torch.device) -> Step:
-    log_s = random(9, device=device)
+    log_s, sizes = random(9, device=device), torch.tensor([2, 4, 3], device=device)
 
     def loss() -> Tensor:
-        sizes = torch.tensor([2, 4, 3], device=device)
         d = TiedPlackettLuce(log_s=log_s, sizes=sizes, validate_args=False)
         return d.log_prob(d.sample((5,))).sum()
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
 from pyro_drpm.distributions import FixedSizes, SizeDistribution, TiedPlackettLuce
+from tests.garbage import tensors_in_cycles
 
 
 def test_samples_lie_in_the_support(case: Any) -> None:
@@ -29,6 +30,14 @@ def test_samples_lie_in_the_support(case: Any) -> None:
     assert d.log_prob(value).isfinite().all()
     assert (d.support.check(d.mode)).all()
     assert d.support.is_discrete == (case.options.get("hard", True))
+
+
+def test_memory_is_freed_at_once(case: Any) -> None:
+    def use() -> None:
+        d = case.build().expand_by([2])
+        d.log_prob(case.values(d, (3,)))
+
+    assert not tensors_in_cycles(use)
 
 
 def with_first(value: Tensor, entry: float) -> Tensor:
