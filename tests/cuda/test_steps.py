@@ -166,8 +166,11 @@ def test_compile(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatc
     # The compiler switches off the validation of all distributions, for good.
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
     step = STEPS[name](device)
-    options = {"fallback_random": True}  # its own are others
-    loss = torch.compile(step.loss, fullgraph=IN_ONE_GRAPH, options=options)
+    loss = torch.compile(
+        step.loss,
+        fullgraph=IN_ONE_GRAPH,
+        options={"fallback_random": True},  # its own random numbers are others
+    )
     compiled = step._replace(loss=loss)
     for seed in range(2):
         torch.manual_seed(seed)
