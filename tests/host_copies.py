@@ -41,7 +41,7 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func in _MAKERS and result.device.type != "cpu":
-            values = args[-1]
+            values = args[func is torch.Tensor.new_tensor]  # behind the tensor that is asked
             if not isinstance(values, Tensor) or _is_on_host(values):
                 raise _moved(func)
         if func in _INDEXING and args[0].device.type != "cpu":
