@@ -67,10 +67,12 @@ def log_size_normalizer(
 
 def log_ordering(log_s: Tensor, ordering: tuple[int, ...]) -> float:
     """Plackett-Luce log-probability, factor by factor."""
-    total = 0.0
-    for i in range(len(ordering)):
-        rest = log_s[list(ordering[i:])]
-        total += float(rest[0] - rest.logsumexp(0))
+    values = log_s.tolist()
+    rest, total = [values[i] for i in ordering], 0.0
+    while rest:
+        highest = max(rest)
+        total += rest[0] - highest - math.log(sum(math.exp(x - highest) for x in rest))
+        rest = rest[1:]
     return total
 
 

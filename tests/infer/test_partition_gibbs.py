@@ -73,6 +73,7 @@ def as_one_event() -> None:
     pyro.sample("x", dist.Normal(LOCATIONS @ Y, 0.7).to_event(1), obs=X)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("model", [elementwise, by_index, as_one_event])
 def test_posterior_by_enumeration(model: Callable[[], None]) -> None:
     prior = DRPM(torch.tensor([1.0, 1.5]).double(), S)
@@ -83,6 +84,7 @@ def test_posterior_by_enumeration(model: Callable[[], None]) -> None:
     assert far < 2 * independent
 
 
+@pytest.mark.statistical
 def test_terms_of_pairs_by_enumeration() -> None:
     """As in a graph: an edge is more probable within subsets."""
     edges = torch.tensor([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]).double()
@@ -101,6 +103,7 @@ def test_terms_of_pairs_by_enumeration() -> None:
     assert far < 2 * independent
 
 
+@pytest.mark.statistical
 def test_a_term_that_only_looks_elementwise() -> None:
     """It is elementwise but at one partition of 16; the sampler notices when it gets there."""
     special = PARTITIONS[6]
@@ -129,6 +132,7 @@ def mixed() -> None:
         pyro.sample("x", dist.Normal(torch.stack([-loc, loc]) @ Y, 0.8), obs=X)
 
 
+@pytest.mark.statistical
 def test_mixed_posterior_by_quadrature() -> None:
     axis = torch.linspace(-4, 4, 33, dtype=torch.float64)
     odds, slope, loc = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -151,6 +155,7 @@ def test_mixed_posterior_by_quadrature() -> None:
         assert 0.7 * deviation < draws[name].std() < 1.4 * deviation
 
 
+@pytest.mark.statistical
 def test_several_sites_of_several_partitions() -> None:
     """Two groups of people, each divided in three rounds, one site with sizes that are fixed."""
     x = torch.tensor([[-1.0, 0.9, 1.2, -0.4], [0.3, 0.2, -0.8, 1.0], [1.5, -1.5, 0.1, 0.0]])
@@ -182,6 +187,7 @@ def test_several_sites_of_several_partitions() -> None:
         assert far < 3 * independent
 
 
+@pytest.mark.statistical
 def test_a_partition_whose_law_depends_on_another() -> None:
     """What is observed of the second reaches the first through that law alone."""
 

@@ -65,6 +65,7 @@ def check_unbiased(draws: Tensor, exact: Tensor) -> None:
     assert ((draws.mean(0) - exact).abs() <= 4.5 * error + 2e-3 * exact.abs().max()).all()
 
 
+@pytest.mark.statistical
 @every_bound
 @pytest.mark.parametrize("scale", [0.0, 1.0, 4.0, 8.0])
 @pytest.mark.parametrize(("n", "num_subsets"), [(5, 2), (5, 3), (4, 5)])
@@ -86,6 +87,7 @@ def test_no_bias(bound: Any, scale: float, n: int, num_subsets: int) -> None:
         check_unbiased(draws, exact)
 
 
+@pytest.mark.statistical
 def test_no_bias_in_float32_and_with_the_relaxations_gradient() -> None:
     torch.manual_seed(0)
     log_omega, log_s = torch.randn(3, requires_grad=True), torch.randn(5, requires_grad=True)
@@ -117,6 +119,7 @@ PRIORS = {
 }
 
 
+@pytest.mark.statistical
 @every_bound
 @pytest.mark.parametrize("name", PRIORS)
 def test_training_from_flat_parameters_reaches_the_minimum(bound: Any, name: str) -> None:
@@ -140,7 +143,10 @@ def test_training_from_flat_parameters_reaches_the_minimum(bound: Any, name: str
     for _ in range(200):
         svi.step()
     reached = enumerated(bound, posterior(), p).item()
-    least = lowest(lambda q: enumerated(bound, q, p), prior_omega, prior_s)
+    if bound == "exact":
+        least = 0.0  # the divergence of the prior from itself
+    else:
+        least = lowest(lambda q: enumerated(bound, q, p), prior_omega, prior_s)
     assert reached <= least + 0.1 * (start - least) + 1e-3
 
 
@@ -184,6 +190,7 @@ class Table:
         return self.values[(Y.detach().argmax(-2) * self.place).sum(-1)]
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("num_particles", [2, 8])
 @pytest.mark.parametrize("vectorized", [True, False])
 def test_leave_one_out_has_no_bias_for_any_function(num_particles: int, vectorized: bool) -> None:
@@ -259,6 +266,7 @@ def test_leave_one_out_at_one_site() -> None:
     assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("estimator", ["flow", "rloo"])
 def test_what_follows_a_masked_site_has_its_gradient(estimator: Any) -> None:
     """A mask takes the site's own terms away, but it is drawn as it would be."""
@@ -289,6 +297,7 @@ def test_what_follows_a_masked_site_has_its_gradient(estimator: Any) -> None:
         check_unbiased(estimate, x)
 
 
+@pytest.mark.statistical
 def test_leave_one_out_takes_partitions_that_are_not_reparametrised(clusters: Any) -> None:
     def guide() -> None:
         pyro.sample("Y", clusters.posterior().has_rsample_(False))

@@ -95,6 +95,7 @@ def one_hot(labels: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(labels, K).mT.double()
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", PRIORS)
 def test_labelled_posterior_of_a_mixture(name: str) -> None:
     prior = PRIORS[name]

@@ -172,10 +172,10 @@ def test_command_line_prints_and_saves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("models.elections.cli.load_elections", lambda: small_elections)
-    short = partial(calibration_ranks, num_warmup=20, thinning=1)
+    short = partial(calibration_ranks, num_warmup=5, thinning=1)
     monkeypatch.setattr("models.elections.cli.calibration_ranks", short)
     monkeypatch.setattr("models.elections.cli._RANKED_DRAWS", 9)
-    sizes = ("chains=2", "warmup=20", "draws=10", "svi-steps=3", "replications=4")
+    sizes = ("chains=2", "warmup=5", "draws=8", "svi-steps=3", "replications=4")
     main(["--out", str(tmp_path / "run"), *(f"--{size}" for size in sizes)])
     printed = capsys.readouterr().out
     assert "log_s[B]" in printed
