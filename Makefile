@@ -31,7 +31,8 @@ test: $(INSTALLED)  ## Run the tests and the doctests in two processes.
 
 # Old releases warn of what newer ones that they depend on have made of it: no errors here.
 test-lowest: $(LOWEST_INSTALLED)  ## Run some of the tests with the lowest versions allowed.
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -W default -m "not statistical" $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -W default \
+		-m "not statistical" $(LOWEST_TESTS)
 
 lint: $(INSTALLED)  ## Check the style, the format and the types.
 	$(VENV)/bin/ruff check $(SOURCES)
