@@ -6,19 +6,21 @@
 ``python -m benchmarks.gpu`` runs the tests that are about GPUs, counts and times the kernels of
 training steps, beside what launching so many and moving the results through memory would take, and
 times a piece of the paper's protocol for DRPM-VC. What fails is told, and the rest goes on. It
-needs what ``pip install "pyro-drpm[models,test]"`` installs, and no network. Without a GPU it does
-the same on the CPU, at a small size.
+needs what ``pip install "pyro-drpm[models,test]"`` installs, a C compiler for the test of
+``torch.compile``, and no network. Without a GPU it does the same on the CPU, at a small size.
 """
 
 from __future__ import annotations
 
+import itertools
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,18 +38,19 @@ from models.training.captured import capture, warm_up
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TESTS = Path(__file__).parents[1] / "tests" / "cuda"
 SECONDS = 0.5  # for each time to be measured
-LARGE = [
-    Case(f"n = {n:,}, K = {k:,}", n=n, num_subsets=k, batch=batch, samples=1)
-    for n, k, batch in (
-        (10_000, 10, 1),
-        (1_000_000, 10, 1),
-        (10_000_000, 10, 1),
-        (100_000, 1000, 1),
-        (10_000, 10_000, 1),
-        (50, 10, 10_000),
-    )
-]
-SMALL = [Case("n = 1,000, K = 10", n=1000, num_subsets=10, batch=1, samples=1)]
+LONG = 3.0  # seconds of a run that is done only once
+
+
+def case_of(n: int, num_subsets: int, batch: int = 1) -> Case:
+    """Give a case that is not one of the paper's."""
+    name = f"n = {n:,}, K = {num_subsets:,}" + (f", batch {batch:,}" if batch > 1 else "")
+    return Case(name, n=n, num_subsets=num_subsets, batch=batch, samples=1)
+
+
+LARGE = [case_of(10_000, 10), case_of(1_000_000, 10), case_of(10_000_000, 10)]
+WIDE = [case_of(50, 10, 10_000), case_of(100_000, 1000), case_of(10_000, 10_000)]
+SMALL = case_of(1000, 10)
+LOSSES = ["guide", "ELBO, lemma", "ELBO, exact"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Settings:
     out: Path = Path("runs/gpu")
     """Directory of the table, as CSV and as Markdown."""
     minutes: float = 7.0
-    """What has not begun by then is left out; the tests are stopped after half of it."""
+    """What has not begun by then is left out; the tests are interrupted after half of it."""
 
 
 class Row(NamedTuple):
@@ -69,22 +72,30 @@ class Row(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True)
-class Floor:
+class Floor(NamedTuple):
     """What nothing can be faster than.
 
     Attributes:
-        seconds_per_kernel: In a graph of kernels that do next to nothing.
+        launch: Seconds of a kernel that does next to nothing, launched by Python.
+        kernel: Seconds of one in a graph of them.
         bytes_per_second: Of a copy, read and written.
     """
 
-    seconds_per_kernel: float
+    launch: float
+    kernel: float
     bytes_per_second: float
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Mean seconds of a run, after one that warms up."""
+    """Mean seconds of a run, after one that warms up; what takes long is done only once."""
     run()
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    seconds = time.perf_counter() - start
+    if seconds > LONG:
+        return seconds
     timer = Timer("run()", globals={"run": run})
     return timer.blocked_autorange(min_run_time=SECONDS).mean
 
@@ -103,6 +114,7 @@ def captured(run: Callable[[], object]) -> Callable[[], object]:
     return capture(run).replay
 
 
+@cache
 def measure_floor() -> Floor:
     """Time kernels that do next to nothing, and a copy."""
     small, number = torch.zeros(1, device=DEVICE), 1000
@@ -114,6 +126,7 @@ def measure_floor() -> Floor:
             small.add_(1)
 
     return Floor(
+        seconds_of(kernels) / number,
         seconds_of(captured(kernels)) / number,
         2 * large.nbytes / seconds_of(lambda: target.copy_(large)),
     )
@@ -125,17 +138,40 @@ def count_kernels(run: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as profiled:
         run()
         wait()
-    if gpu:
-        cuda = torch.autograd.DeviceType.CUDA
-        return sum(event.device_type == cuda for event in profiled.events())
-    return sum(not event.cpu_children for event in profiled.events())
+    if not gpu:
+        return sum(not event.cpu_children for event in profiled.events())
+    kernels = sum(
+        event.device_type == torch.autograd.DeviceType.CUDA for event in profiled.events()
+    )
+    if not kernels:
+        raise RuntimeError("the profiler saw no kernel")
+    return kernels
 
 
 def tests(settings: Settings) -> Iterator[Row]:
     """Run the tests that are about GPUs."""
-    report, seconds = settings.out / "tests.xml", 30 * settings.minutes
-    command = [sys.executable, "-m", "pytest", "-q", str(TESTS), f"--junitxml={report}"]
-    subprocess.run(command, cwd=TESTS.parents[1], capture_output=True, timeout=seconds)
+    report, output = (settings.out.resolve() / name for name in ("tests.xml", "tests.txt"))
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-v", str(TESTS), f"--junitxml={report}"]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=TESTS.parents[1], stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait(30 * settings.minutes)
+        except subprocess.TimeoutExpired:
+            yield Row("tests", "tests/cuda", "interrupted", "no time")
+            process.send_signal(signal.SIGINT)  # it writes what it knows
+            process.wait(20)
+        finally:
+            process.kill()
+    if process.returncode not in {0, 1, 2}:  # passed, failed, interrupted
+        raise RuntimeError(f"the tests ended with {process.returncode}: {output} says why")
+    yield from outcomes(report)
+
+
+def outcomes(report: Path) -> Iterator[Row]:
+    """Read the report of the tests."""
     (suite,) = ElementTree.parse(report).getroot()
     for name in ("tests", "failures", "errors", "skipped"):
         yield Row("tests", "tests/cuda", name, suite.attrib[name])
@@ -145,55 +181,82 @@ def tests(settings: Settings) -> Iterator[Row]:
             yield Row("tests", case.attrib["name"], "failed", reason)
 
 
-def steps(floor: Floor, case: Case) -> Iterator[Row]:
-    """Time a draw, its exact log-mass and all gradients."""
+def floors() -> Iterator[Row]:
+    """Give what nothing can be faster than."""
+    launch, kernel, bytes_per_second = measure_floor()
+    yield Row("floor", "a kernel", "launched, microseconds", f"{1e6 * launch:.2f}")
+    yield Row("floor", "a kernel", "replayed, microseconds", f"{1e6 * kernel:.2f}")
+    yield Row("floor", "a copy", "GB/s", f"{bytes_per_second / 1e9:.0f}")
+
+
+def steps(case: Case, loss: str) -> Iterator[Row]:
+    """Time draws, their log-masses and all gradients, beside the floors of their kernels."""
+    row = partial(Row, f"step, {loss}", case.name)
     with torch.device(DEVICE), pyro.validation_enabled(False):
-        step = partial(training_step, case, "guide")
+        step = partial(training_step, case, loss)
         if DEVICE.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        launched, number = seconds_of(step), count_kernels(step)
-        row = partial(Row, "step", case.name)
+        launched = seconds_of(step)
         yield row("launched, ms", f"{1e3 * launched:.2f}")
-        yield row("kernels", f"{number}")
         if DEVICE.type == "cuda":
             yield row("peak memory, MB", f"{torch.cuda.max_memory_allocated() / 2**20:.0f}")
-            yield row("replayed, ms", f"{1e3 * seconds_of(captured(step)):.2f}")
-        yield row("launches alone, ms", f"{1e3 * number * floor.seconds_per_kernel:.2f}")
         # The partition is written, and read for its mass and for both gradients.
         entries = case.n * case.num_subsets * case.batch * case.samples
-        yield row("traffic alone, ms", f"{1e3 * 16 * entries / floor.bytes_per_second:.3f}")
+        traffic = 16 * entries / measure_floor().bytes_per_second
+        yield row("traffic alone, ms", f"{1e3 * traffic:.3f}")
+        if launched > LONG:
+            return  # its kernels would take minutes to count and to capture
+        number = count_kernels(step)
+        yield row("kernels", f"{number}")
+        yield row("launches alone, ms", f"{1e3 * number * measure_floor().launch:.2f}")
+        if DEVICE.type == "cuda":
+            replayed, kernels = seconds_of(captured(step)), number * measure_floor().kernel
+            yield row("replayed, ms", f"{1e3 * replayed:.2f}")
+            yield row("kernels alone, ms", f"{1e3 * kernels:.2f}")
+            yield row("replayed, times its floor", f"{replayed / max(kernels, traffic):.1f}")
 
 
 def protocol_rows(settings: protocol.Settings) -> Iterator[Row]:
     """Time pieces of the paper's protocol."""
+    name, minutes = f"protocol for {settings.dataset}", 0.0
     for stage in protocol.measure(settings):
-        row = partial(Row, f"protocol for {settings.dataset}", stage.stage)
+        minutes += stage.minutes
+        row = partial(Row, name, stage.stage)
         yield row("launched, ms", f"{stage.launched:.2f}")
         if stage.replayed is not None:
             yield row("replayed, ms", f"{stage.replayed:.2f}")
         yield row("all of it, minutes", f"{stage.minutes:.1f}")
+    yield Row(name, "all stages", "all of it, minutes", f"{minutes:.1f}")
 
 
-def sections(settings: Settings, floor: Floor) -> Iterator[tuple[str, Callable[[], Iterator[Row]]]]:
+Section = tuple[str, Callable[[], Iterator[Row]]]
+
+
+def steps_of(cases: Sequence[Case], losses: Sequence[str]) -> Iterator[Section]:
+    """Give the steps of all cases with all losses."""
+    for case, loss in itertools.product(cases, losses):
+        yield case.name, partial(steps, case, loss)
+
+
+def sections(settings: Settings) -> Iterator[Section]:
     """Give all that is to be measured, the most important first."""
-    gpu = DEVICE.type == "cuda"
     yield "tests", partial(tests, settings)
-    for case in [*CASES, *LARGE] if gpu else SMALL:
-        yield case.name, partial(steps, floor, case)
-    for dataset in ("mnist", "fashion-mnist") if gpu else ("digits",):
-        yield (
-            "protocol",
-            partial(protocol_rows, protocol.Settings(dataset, batches=20 if gpu else 1)),
-        )
+    yield "floor", floors
+    if DEVICE.type == "cpu":
+        yield from steps_of([SMALL], LOSSES)
+        yield "protocol", partial(protocol_rows, protocol.Settings("digits"))
+        return
+    yield from steps_of(CASES, LOSSES)
+    yield from steps_of(LARGE, ["guide"])
+    yield "protocol", partial(protocol_rows, protocol.Settings("mnist"))
+    yield from steps_of(WIDE, ["guide"])
+    yield "protocol", partial(protocol_rows, protocol.Settings("fashion-mnist"))
 
 
 def measure(settings: Settings) -> Iterator[Row]:
     """Give all results; what fails or has no time left is one as well."""
     start = time.monotonic()
-    floor = measure_floor()
-    yield Row("floor", "a kernel", "launch, microseconds", f"{1e6 * floor.seconds_per_kernel:.2f}")
-    yield Row("floor", "a copy", "GB/s", f"{floor.bytes_per_second / 1e9:.0f}")
-    for name, section in sections(settings, floor):
+    for name, section in sections(settings):
         if time.monotonic() - start > 60 * settings.minutes:
             yield Row(name, "", "left out", "no time")
             continue
@@ -221,7 +284,9 @@ def save(out: Path, card: str, title: str, rows: list[Row]) -> None:
     """Write all results as CSV and as Markdown."""
     write_csv(out / "gpu.csv", ("card", *Row._fields), ((card, *row) for row in rows))
     lines = [Row._fields, ["---"] * len(Row._fields), *rows]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = "".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines
+    )
     (out / "gpu.md").write_text(f"{title}\n\n{table}")
 
 

@@ -7,7 +7,8 @@
 DRPM-VC, with everything that an epoch has beside them, and tells how long all epochs of the
 protocol take at that rate. On a GPU steps are timed twice: launched kernel by kernel, on
 data that are moved there batch by batch, and replayed as CUDA graphs, on data that stay there,
-which is what ``python -m models.vc`` does. Images are random.
+which is what ``python -m models.vc`` does. Replayed epochs are whole ones; others end after some
+batches. Images are random.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import pyro
 import torch
 import tyro
 from lightning.pytorch import LightningModule
@@ -40,7 +43,7 @@ from models.vc.pretrainings import PRETRAININGS, PretrainingTask
 from models.vc.priors import ClusterPriors
 
 METHODS: tuple[Method, ...] = ("vade", "vade-frozen", "drpm")
-EPOCHS = 1, 4  # of the two trainings whose times are compared
+EPOCHS = 2, 2, 7  # of one training that warms up, and of the two whose times are compared
 NUM_IMAGES = {"digits": 1257, "mnist": 60_000, "fashion-mnist": 60_000}
 WIDTH = {"digits": 8, "mnist": 28, "fashion-mnist": 28}
 
@@ -54,7 +57,7 @@ class Settings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on."""
     batches: int = 20
-    """Batches of an epoch."""
+    """Batches of an epoch of steps that are launched one by one."""
 
 
 class LaunchedBatches:
@@ -62,48 +65,42 @@ class LaunchedBatches:
 
     Args:
         batches: The same for steps that are.
+        number: How many there are in an epoch at most.
     """
 
-    def __init__(self, batches: ShuffledBatches) -> None:
-        self.batches = batches
+    def __init__(self, batches: ShuffledBatches, number: int) -> None:
+        self.batches, self.number = batches, min(number, len(batches))
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.number
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        return iter(self.batches)
+        return islice(self.batches, self.number)
 
 
-def make_fits(config: Config, batches: int) -> Iterator[tuple[str, Fit[LightningModule]]]:
-    """Give every stage of the protocol, with fewer batches in an epoch."""
+def make_fits(config: Config) -> Iterator[tuple[str, Fit[LightningModule]]]:
+    """Give every stage of the protocol."""
     networks, latent_dim, width = config.networks, config.networks.latent_dim, WIDTH[config.dataset]
     network = Autoencoder(width**2, networks.hidden, latent_dim, precision=networks.precision)
     priors = ClusterPriors(networks.num_clusters, latent_dim)
     torch.nn.init.normal_(priors.loc)
 
-    def data(batch_size: int) -> ClusterData:
-        images = torch.rand(batches * batch_size, 1, width, width)
-        return ClusterData(config.dataset, images, images[:1], labels=None)
-
+    images = torch.rand(NUM_IMAGES[config.dataset], 1, width, width)
+    data = ClusterData(config.dataset, images, images[:1], labels=None)
     pretraining = PretrainingTask(
-        copy.deepcopy(network),
-        data(config.pretraining.pretrain_batch_size),
-        config.pretraining,
-        networks.num_clusters,
-        seed=0,
+        copy.deepcopy(network), data, config.pretraining, networks.num_clusters, seed=0
     )
     yield "pretrain", PRETRAININGS["contrastive"]["pretrain"](pretraining)
-    images, settings = data(config.training.batch_size), config.training
-    means = torch.zeros(len(images.train), latent_dim)
+    means = torch.zeros(len(images), latent_dim)
     task = ClusteringTask(
-        network, priors, images, means, settings, config.partition, config.scores, seed=0
+        network, priors, data, means, config.training, config.partition, config.scores, seed=0
     )
     for method in METHODS:
         yield method, TRAININGS[method](task)
 
 
 def step_seconds(fit: Fit[LightningModule], batches: Batches, hardware: Hardware) -> float:
-    """Seconds of a step in later epochs: the first has to warm up."""
+    """Seconds of a step, from the difference of two trainings, which capture the same steps."""
     seconds = []
     for epochs in EPOCHS:
         with tempfile.TemporaryDirectory() as directory:
@@ -111,7 +108,7 @@ def step_seconds(fit: Fit[LightningModule], batches: Batches, hardware: Hardware
             start = time.perf_counter()
             stage.fit(copy.deepcopy(fit.training), batches)
             seconds.append(time.perf_counter() - start)
-    return (seconds[1] - seconds[0]) / (EPOCHS[1] - EPOCHS[0]) / len(batches)
+    return (seconds[2] - seconds[1]) / (EPOCHS[2] - EPOCHS[1]) / len(batches)
 
 
 class Row(NamedTuple):
@@ -142,15 +139,14 @@ def measure(settings: Settings) -> Iterator[Row]:
     torch.manual_seed(0)
     config = PRESETS[f"{settings.dataset}-paper"]
     hardware = RunSettings(Path(), device=settings.device).hardware
-    with training_session(hardware):
-        for name, fit in make_fits(config, settings.batches):
+    with training_session(hardware), pyro.validation_enabled(False):
+        for name, fit in make_fits(config):
             batches = fit.batches
             assert isinstance(batches, ShuffledBatches)
-            launched = 1e3 * step_seconds(fit, LaunchedBatches(batches), hardware)
+            some = LaunchedBatches(batches, settings.batches)
+            launched = 1e3 * step_seconds(fit, some, hardware)
             replayed = 1e3 * step_seconds(fit, batches, hardware) if hardware.has_one_gpu else None
-            full, rest = divmod(NUM_IMAGES[settings.dataset], batches.batch_size)
-            steps = fit.epochs * (full + (rest > 0 and not batches.drop_last))
-            yield Row(name, batches.batch_size, launched, replayed, steps)
+            yield Row(name, batches.batch_size, launched, replayed, fit.epochs * len(batches))
 
 
 def main(settings: Settings) -> None:
