@@ -1,15 +1,16 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""No step reads a value back to the host or moves one from it, which would wait for a GPU.
+"""Nothing reads a value back to the host or moves one from it, which would wait for a GPU.
 
-On the meta device, which has shapes and no values, whoever asks for one gets an error.
+On the meta device, which has shapes and no values, whoever asks for one gets an error. Steps of
+everything else are in :mod:`tests.cuda`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import get_args
 
 import pyro
 import pyro.distributions as dist
@@ -25,15 +26,7 @@ from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide, Sizes
 from models.vc.sizes import SizesLaw, WeightedSizes
-from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
-from pyro_drpm.distributions import (
-    DirichletMultinomialSizes,
-    FixedSizes,
-    MultinomialSizes,
-    PitmanYorSizes,
-    PotentialSizes,
-    TiedPlackettLuce,
-)
+from pyro_drpm import DRPM
 from pyro_drpm.infer import TracePartition_ELBO
 from pyro_drpm.types import Gradient
 from tests.host_copies import no_host_copies
@@ -87,82 +80,6 @@ def test_partitions(n: int, gradient: Gradient, dtype: torch.dtype) -> None:
         (Y.sum() + (partition.log_prob(Y) + lower + upper).sum()).backward()
     assert Y.shape == (2, 4, 3, n) and Y.dtype == dtype
     assert log_omega.grad is not None and log_s.grad is not None
-
-
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda w: MultinomialSizes(9, log_omega=w, validate_args=False),
-        lambda w: MultinomialSizes(
-            9, log_omega=w, maximum=torch.full((3,), 5, device=META), validate_args=False
-        ),
-        lambda w: DirichletMultinomialSizes(9, w.exp(), validate_args=False),
-        lambda w: PotentialSizes(w.unsqueeze(-1).expand(4, 3, 10), validate_args=False),
-        lambda w: PitmanYorSizes(9, 3, w[:, 0].exp(), w[:, 1].sigmoid(), validate_args=False),
-        lambda w: FixedSizes(w + 3, 9, validate_args=False),
-    ],
-)
-def test_laws_of_the_sizes(build: Any) -> None:
-    w, log_s = parameter(4, 3), parameter(4, 9)
-    with no_host_copies():
-        law = build(w)
-        draws = law.rsample((2,))
-        moments = law.mean.sum() + law.variance.sum() + law.entropy().sum() + law.mode.sum()
-        partition = DRPM(sizes=law, log_s=log_s, validate_args=False)
-        Y = partition.rsample()
-        (draws.sum() + law.log_prob(draws).sum() + moments + Y.sum()).backward()
-        partition.log_prob(Y.detach())
-    assert w.grad is not None and log_s.grad is not None
-
-
-def test_partitions_drawn_stage_by_stage() -> None:
-    log_s = parameter(4, 3, 20)
-    with no_host_copies():
-        sizes = FixedSizes(torch.ones(3, device=META), 20, validate_args=False)
-        Y = DRPM(sizes=sizes, log_subset_s=log_s, validate_args=False).rsample((2,))
-        Y.sum().backward()
-    assert Y.device == META and log_s.grad is not None
-
-
-def test_partitions_without_noise() -> None:
-    log_omega, log_s = parameter(4, 3), parameter(4, 20)
-    with no_host_copies():
-        DRPM(log_omega=log_omega, log_s=log_s, validate_args=False).noiseless.sum().backward()
-    assert log_omega.grad is not None and log_s.grad is not None
-
-
-def test_components() -> None:
-    of_groups = torch.ones(3, dtype=torch.int64, device=META)
-    with no_host_copies():
-        sizes = MultivariateFisherHypergeometric(9, log_omega=parameter(3), validate_args=False)
-        (sizes.rsample().sum() + sizes.log_prob(sizes.sample()) + sizes.mean.sum()).backward()
-        ordering = PlackettLuce(log_s=parameter(3), validate_args=False)
-        ordering.log_prob(ordering.sample()).backward()
-        rankings = TiedPlackettLuce(log_s=parameter(3), sizes=of_groups, validate_args=False)
-        rankings.log_prob(rankings.sample()).backward()
-
-
-@pytest.mark.parametrize("bound", ["lemma", "tight", "exact"])
-def test_elbo(bound: Literal["lemma", "tight", "exact"]) -> None:
-    log_omega, log_s, loc = parameter(3), parameter(20), parameter()
-    one = torch.ones((), device=META)
-
-    def model() -> None:
-        prior = DRPM(torch.ones(3, device=META), torch.ones(20, device=META))
-        Y = pyro.sample("Y", prior)
-        z = pyro.sample("z", dist.Normal(torch.zeros((), device=META), one))
-        locations = z + torch.arange(3.0, device=META) @ Y
-        pyro.sample("x", dist.Normal(locations, one).to_event(1), obs=locations.detach())
-
-    def guide() -> None:
-        pyro.sample("Y", DRPM(log_omega=log_omega, log_s=log_s))
-        pyro.sample("z", dist.Normal(loc, one))
-
-    with pyro.validation_enabled(False), no_host_copies():
-        loss = TracePartition_ELBO(bound, num_particles=2).differentiable_loss(model, guide)
-        loss.backward()
-    assert loss.device == META
-    assert all(p.grad is not None for p in (log_omega, log_s, loc))
 
 
 @pytest.mark.parametrize("sizes", get_args(Sizes))

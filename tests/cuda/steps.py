@@ -31,8 +31,15 @@ from models.vc.networks import Autoencoder
 from models.vc.priors import ClusterPriors
 from models.vc.scores import ScoreGuide
 from models.vc.sizes import WeightedSizes
-from pyro_drpm import DRPM
-from pyro_drpm.distributions import FixedSizes, TiedPlackettLuce
+from pyro_drpm import DRPM, MultivariateFisherHypergeometric, PlackettLuce
+from pyro_drpm.distributions import (
+    DirichletMultinomialSizes,
+    FixedSizes,
+    MultinomialSizes,
+    PitmanYorSizes,
+    PotentialSizes,
+    TiedPlackettLuce,
+)
 from pyro_drpm.infer import TracePartition_ELBO, temperature
 from pyro_drpm.survival import CoxPartialLikelihood
 from pyro_drpm.types import Bound, Estimator, Gradient
@@ -84,6 +91,68 @@ def masses(device: torch.device) -> Step:
         d = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
         lower, upper = d.log_prob_bounds(Y)
         return d.log_prob(Y) + lower + upper
+
+    return Step(loss, [log_omega, log_s])
+
+
+# Each of nine elements and three subsets, from parameters (4, 3).
+LAWS_OF_SIZES: dict[str, Callable[[Tensor], Any]] = {
+    "fisher": lambda w: MultivariateFisherHypergeometric(9, log_omega=w, validate_args=False),
+    "bounded-fisher": lambda w: MultivariateFisherHypergeometric(
+        9, log_omega=w, capacities=every(w, 5), minimum=every(w, 1), validate_args=False
+    ),
+    "multinomial": lambda w: MultinomialSizes(9, log_omega=w, validate_args=False),
+    "bounded-multinomial": lambda w: MultinomialSizes(
+        9, log_omega=w, maximum=every(w, 5), validate_args=False
+    ),
+    "dirichlet-multinomial": lambda w: DirichletMultinomialSizes(9, w.exp(), validate_args=False),
+    "potential": lambda w: PotentialSizes(
+        w.unsqueeze(-1) * torch.arange(10.0, device=w.device).sqrt(), validate_args=False
+    ),
+    "pitman-yor": lambda w: PitmanYorSizes(
+        9, 3, w[:, 0].exp(), w[:, 1].sigmoid(), validate_args=False
+    ),
+}
+
+
+def every(w: Tensor, size: int) -> Tensor:
+    """The same size for all subsets."""
+    return torch.full((3,), size, device=w.device)
+
+
+def law_of_sizes(build: Callable[[Tensor], Any], device: torch.device) -> Step:
+    w, log_s = random(4, 3, device=device), random(4, 9, device=device)
+    weight, sizes_weight = (random(4, *s, device=device, grad=False) for s in ((3, 9), (3,)))
+
+    def loss() -> Tensor:
+        law = build(w)
+        sizes = law.rsample((2,))
+        moments = (sizes_weight * (sizes + law.mean + law.variance + law.mode)).sum()
+        partition = DRPM(sizes=law, log_s=log_s, validate_args=False)
+        Y = partition.rsample()
+        masses = law.log_prob(sizes.detach()).sum() + partition.log_prob(Y.detach()).sum()
+        return moments + law.entropy().sum() + masses + (weight * Y).sum()
+
+    return Step(loss, [w, log_s])
+
+
+def ordering(device: torch.device) -> Step:
+    log_s = random(9, device=device)
+
+    def loss() -> Tensor:
+        d = PlackettLuce(log_s=log_s, validate_args=False)
+        return d.log_prob(d.sample((5,))).sum()
+
+    return Step(loss, [log_s])
+
+
+def noiseless(device: torch.device) -> Step:
+    log_omega, log_s = random(2, 3, device=device), random(2, 9, device=device)
+    weight = random(3, 9, device=device, grad=False)
+
+    def loss() -> Tensor:
+        d = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
+        return (weight * d.noiseless).sum()
 
     return Step(loss, [log_omega, log_s])
 
@@ -224,7 +293,10 @@ STEPS: dict[str, Callable[[torch.device], Step]] = {
         for bound in get_args(Bound)
         for estimator in get_args(Estimator)
     },
+    **{f"sizes-{law}": partial(law_of_sizes, build) for law, build in LAWS_OF_SIZES.items()},
     "masses": masses,
+    "noiseless": noiseless,
+    "ordering": ordering,
     "rows-of-scores": rows_of_scores,
     "means": means,
     "tied-rankings": tied_rankings,

@@ -19,11 +19,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.training.captured import capture, warm_up
+from tests.cuda.marks import needs_gpu
 from tests.cuda.steps import STEPS, Step
 from tests.garbage import tensors_in_cycles
+from tests.host_copies import no_host_copies
 from tests.models.training_checks import as_on_a_gpu
 
-CPU = torch.device("cpu")
+CPU, META = torch.device("cpu"), torch.device("meta")
 # What has to look at values on a GPU as well: exact means, and Pyro's own loss.
 WAITING = {"means", "mtl"}
 # Without a GPU operations are recorded one by one, which takes long: some of the steps will do.
@@ -32,8 +34,6 @@ CAPTURED = (
     if torch.cuda.is_available()
     else ["draws-flow-20", "draws-relaxed-20", "elbo-exact-flow", "elbo-lemma-rloo", "vc-vade"]
 )
-# On a CPU nothing waits for a GPU, and compiled steps have tests of their own.
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 # What is summed in float32 on a CPU, where a look at the scores says that it suffices.
 IN_FLOAT32 = {"elbo-exact-flow"}
 
@@ -98,7 +98,17 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@needs_gpu
+# Cox's likelihood looks at the times once, before all steps.
+@pytest.mark.parametrize("name", [n for n in STEPS if n not in {*WAITING, "cox-regression"}])
+def test_nothing_is_read_and_nothing_moved(name: str) -> None:
+    """On the meta device, which has shapes and no values, whoever asks for one gets an error."""
+    step = STEPS[name](META)
+    with no_host_copies():
+        results = step()
+    assert all(result.device == META for result in results)
+
+
+@needs_gpu  # nothing else waits
 @pytest.mark.parametrize("name", [name for name in STEPS if name not in WAITING])
 def test_no_wait(name: str, device: torch.device) -> None:
     step = STEPS[name](device)
@@ -132,6 +142,12 @@ def captured(
     return repeat
 
 
+@torch.no_grad()
+def change_parameters(step: Step) -> None:
+    for parameter in step.parameters:
+        parameter += 0.1 * torch.ones_like(parameter).cumsum(-1).sin()
+
+
 @pytest.mark.parametrize("name", CAPTURED)
 def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     step = STEPS[name](device)
@@ -143,14 +159,16 @@ def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatc
         found = replay()
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
-        with torch.no_grad():
-            for parameter in step.parameters:
-                parameter += 0.1 * torch.ones_like(parameter).cumsum(-1).sin()
+        change_parameters(step)
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_memory_is_freed_at_once(name: str, device: torch.device) -> None:
+def test_memory_is_freed_at_once(
+    name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else it is on the stream of a step before, once that is captured."""
+    if device == CPU and name not in WAITING:
+        as_on_a_gpu(monkeypatch)
     step = STEPS[name](device)
     assert not tensors_in_cycles(lambda: step())
 
@@ -159,7 +177,7 @@ def test_memory_is_freed_at_once(name: str, device: torch.device) -> None:
 IN_ONE_GRAPH = Version(torch.__version__) >= Version("2.13")
 
 
-@needs_gpu
+@needs_gpu  # without one, compiled steps have tests of their own
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, which differ between releases
 @pytest.mark.parametrize("name", ["masses", "draws-flow-20"])
 def test_compile(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,3 +196,4 @@ def test_compile(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatc
         torch.manual_seed(seed)
         for a, b in zip(compiled(), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+        change_parameters(step)

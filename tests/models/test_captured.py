@@ -87,10 +87,14 @@ class Regression(LossTraining):
 
 
 def fit(
-    directory: Path, schedule: str, epochs: int = EPOCHS, drop_last: bool = False
+    directory: Path,
+    schedule: str,
+    epochs: int = EPOCHS,
+    drop_last: bool = False,
+    hardware: Hardware = CPU,
 ) -> Regression:
     training = Regression(schedule)
-    stage = Stage("fit", directory, seed=0, epochs=epochs, hardware=CPU, progress=False)
+    stage = Stage("fit", directory, seed=0, epochs=epochs, hardware=hardware, progress=False)
     training.curves = stage.fit(training, ShuffledBatches((ROWS,), 4, drop_last))
     return training
 
