@@ -4,7 +4,8 @@
 """Other ways to differentiate through sorting and subsets, written here from their formulas.
 
 They are what this library is compared with in :mod:`benchmarks.scaling` and
-:mod:`benchmarks.subsets`. No package of theirs that installs without a compiler was found.
+:mod:`benchmarks.subsets`. No package of LapSum, SIMPLE, I-MLE and SFESS was found. softtorch, which
+needs Python 3.12, has soft ranks, with which those here agree.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ class _SoftRanks(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor) -> Tensor:
         ordered, order = z.sort(descending=True)
         n = len(z)
-        falling = torch.arange(n, 0, -1, dtype=z.dtype)
-        dual = isotonic_regression((ordered - falling).numpy(), increasing=False)
-        dual = torch.from_numpy(dual.copy())
+        falling = torch.arange(n, 0, -1, dtype=z.dtype, device=z.device)
+        dual = isotonic_regression((ordered - falling).cpu().numpy(), increasing=False)
+        dual = torch.from_numpy(dual.copy()).to(z)
         ctx.save_for_backward(order, (dual.diff() != 0).cumsum(0))
         return torch.empty_like(z).scatter(0, order, ordered - dual)
 

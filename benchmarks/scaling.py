@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -151,15 +152,31 @@ def draw_diffsort(case: Case) -> Callable[[], object]:
     network = DiffSortNet("odd_even", case.n, device=case.device)
 
     def permutation(scores: Tensor) -> Tensor:
-        _, matrix = network(scores)
-        return matrix.mT
+        _, matrix = network(scores.flatten(0, -2))
+        return matrix.mT.unflatten(0, scores.shape[:-1])
 
     return permuting(case, permutation)
 
 
+def draw_softtorch(case: Case) -> Callable[[], object]:
+    """The same with softtorch's matrix of a bitonic sorting network."""
+    from softtorch import argsort
+
+    return permuting(
+        case,
+        partial(
+            argsort,
+            softness=TEMPERATURE,
+            method="sorting_network",
+            descending=True,
+            standardize=False,
+        ),
+    )
+
+
 def draw_lapsum(case: Case) -> Callable[[], object]:
     """The soft partition of LapSum, of as equal sizes as possible, and backward."""
-    first = torch.arange(case.num_subsets) < case.n % case.num_subsets
+    first = torch.arange(case.num_subsets, device=case.device) < case.n % case.num_subsets
     sizes = case.n // case.num_subsets + first.long()
     return lambda: downstream(
         lapsum_partition(perturbed_scores(case), sizes, TEMPERATURE)
@@ -169,11 +186,28 @@ def draw_lapsum(case: Case) -> Callable[[], object]:
 def rank_softly(case: Case) -> Callable[[], object]:
     """Ranks by projection onto the permutahedron, and backward: the sorting alone."""
 
-    def run() -> None:
-        rows = perturbed_scores(case).flatten(0, -2)
-        torch.stack([soft_ranks(row, TEMPERATURE) for row in rows]).square().sum().backward()
+    def ranks(scores: Tensor) -> Tensor:
+        return torch.stack([soft_ranks(row, TEMPERATURE) for row in scores.flatten(0, -2)])
 
-    return run
+    return ranking(case, ranks)
+
+
+def rank_softtorch(case: Case) -> Callable[[], object]:
+    """The same by softtorch."""
+    from softtorch import rank
+
+    return ranking(
+        case,
+        partial(
+            rank,
+            dim=-1,
+            softness=TEMPERATURE * (case.n - 1),
+            mode="c0",
+            method="fast_soft_sort",
+            descending=False,
+            standardize=False,
+        ),
+    )
 
 
 OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
@@ -185,10 +219,16 @@ OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
     "draw (relaxed)": draw_relaxed,
     "draw (dense)": draw_dense,
     "draw (diffsort)": draw_diffsort,
+    "draw (softtorch)": draw_softtorch,
     "draw (LapSum)": draw_lapsum,
     "ranks (permutahedron)": rank_softly,
+    "ranks (softtorch)": rank_softtorch,
 }
-NEEDED = {"draw (diffsort)": "diffsort"}
+NEEDED = {
+    "draw (diffsort)": "diffsort",
+    "draw (softtorch)": "softtorch",
+    "ranks (softtorch)": "softtorch",
+}
 
 
 def make_partition(
@@ -226,6 +266,11 @@ def permuting(case: Case, permutation: Callable[[Tensor], Tensor]) -> Callable[[
     return lambda: downstream(Y @ permutation(perturbed_scores(case))).backward()
 
 
+def ranking(case: Case, ranks: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+    """Rank perturbed scores, and backward."""
+    return lambda: ranks(perturbed_scores(case)).square().sum().backward()
+
+
 def downstream(Y: Tensor) -> Tensor:
     """A loss whose gradient differs from element to element."""
     return (Y * torch.linspace(-1, 1, Y.shape[-1], dtype=Y.dtype, device=Y.device)).sum()
@@ -259,7 +304,10 @@ def peak_megabytes(device: str) -> float:
 
 
 def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
-    """Measure each case in a new process, whose peak memory nothing else has raised."""
+    """Measure each case in a new process, whose peak memory nothing else has raised.
+
+    What an operation raises is told, and the next one follows.
+    """
     context = multiprocessing.get_context("spawn")
     operations = [
         name
@@ -273,8 +321,9 @@ def measure_all(settings: Settings) -> Iterator[tuple[Case, Cost]]:
                 try:
                     limits = settings.repetitions, settings.max_seconds
                     cost = pool.submit(measure, Case(*line, n), *limits).result()
-                except (RuntimeError, MemoryError) as error:  # out of memory, or killed for it
-                    print(f"{line[0]}, n={n}: {str(error).splitlines()[0]}")
+                except Exception as error:  # mostly out of memory, or killed for it
+                    message = f"{operation}, n={n}: {type(error).__name__}: {error}"
+                    print(message.splitlines()[0])
                     break
             yield Case(*line, n), cost
             if cost.seconds > settings.max_seconds:

@@ -69,6 +69,26 @@ def test_soft_ranks() -> None:
     torch.autograd.gradcheck(lambda x: soft_ranks(x, 1.5), x)
 
 
+@pytest.mark.parametrize("strength", [1e-3, 0.1, 1.0, 10.0])
+@pytest.mark.parametrize("n", [2, 5, 50])
+def test_soft_ranks_of_softtorch(n: int, strength: float) -> None:
+    softtorch = pytest.importorskip("softtorch")
+    torch.manual_seed(0)
+    x, weight = torch.randn(n).double().requires_grad_(), torch.randn(n).double()
+    found = soft_ranks(x, strength)
+    expected = softtorch.rank(
+        x,
+        softness=strength * (n - 1),  # its ranks are from 1 / (n - 1) to n / (n - 1)
+        mode="c0",
+        method="fast_soft_sort",
+        descending=False,
+        standardize=False,
+    )
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(y @ weight, x)[0] for y in (found, expected)]
+    torch.testing.assert_close(*slopes)
+
+
 def test_marginals_of_simple() -> None:
     torch.manual_seed(0)
     theta = torch.randn(6).double().requires_grad_()
