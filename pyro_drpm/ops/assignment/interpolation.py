@@ -27,6 +27,7 @@ _FEWEST = 4
 _WEIGHT_WORK = 0.6
 _NARROWEST = 1e-3
 _TINY = 1e-30
+_CHUNK = 1 << 17  # weights that are worked on at a time, which a cache holds
 
 
 @full_precision
@@ -68,15 +69,19 @@ def interpolated(
     if m is None or m * (evaluations + _WEIGHT_WORK * n) > n * evaluations:
         return function(points)
     angles = (torch.arange(m, dtype=torch.float64, device=points.device) + 0.5) * (math.pi / m)
-    nodes, signs = (
-        angles.cos().to(points.dtype),
-        1 - 2 * (torch.arange(m, device=points.device) % 2),
-    )
+    signs = 1 - 2 * (torch.arange(m, device=points.device) % 2)
+    nodes, weights = (x.to(points.dtype) for x in (angles.cos(), signs * angles.sin()))
     at_nodes = function(middle + half * nodes)
-    # The barycentric formula.
-    distance = ((points - middle) / half).unsqueeze(-1) - nodes
-    weights = (signs * angles.sin()).to(points.dtype) / distance.where(distance != 0, _TINY)
-    return (weights / weights.sum(-1, keepdim=True)).to(at_nodes.dtype) @ at_nodes
+    at_once = max(1, _CHUNK // (m * (points.numel() // n)))
+    parts = ((points - middle) / half).split(at_once, -1)
+    return torch.cat([_shares(x, nodes, weights).to(at_nodes.dtype) @ at_nodes for x in parts], -2)
+
+
+def _shares(x: Tensor, nodes: Tensor, weights: Tensor) -> Tensor:
+    """Shares of the nodes in the value at each point, by the barycentric formula."""
+    distance = x.unsqueeze(-1) - nodes
+    shares = weights / distance.where(distance != 0, _TINY)
+    return shares / shares.sum(-1, keepdim=True)
 
 
 def _sufficient(half_width: float, analytic_within: float, eps: float) -> int | None:
