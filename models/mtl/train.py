@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from models.data import MultiTaskData
@@ -17,7 +16,7 @@ from models.mtl.model import TaskGuide, TaskModel
 from models.mtl.networks import Head, LeNetEncoder, ResNetEncoder
 from models.mtl.shares import AllNeurons, Partition, Shares
 from models.training.losses import ObjectiveTraining
-from pyro_drpm.infer import ExponentialAnnealing
+from pyro_drpm.infer import ExponentialAnnealing, TracePartition_ELBO
 
 __all__ = ["TaskTraining"]
 
@@ -43,7 +42,7 @@ class TaskTraining(ObjectiveTraining):
         heads = [Head(config.num_features, number) for number in data.num_classes]
         encoder = _make_encoder(config, data)
         self.model = TaskModel(encoder, heads, self.shares, config.size_weight)
-        self.objective = Trace_ELBO()(self.model, TaskGuide(self.shares))
+        self.objective = TracePartition_ELBO()(self.model, TaskGuide(self.shares))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Give the loss of a batch of images ``(B, C, H, W)`` and labels ``(B, T)``."""
