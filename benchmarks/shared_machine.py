@@ -6,11 +6,13 @@
 ``python -m benchmarks.shared_machine`` keeps as many other processes busy as there are cores, and
 times steps with one thread, and with as many threads as there are cores: while threads that wait
 for others spin, which is the default of OpenMP, and while they sleep, ``OMP_WAIT_POLICY=PASSIVE``.
-Each run is a process of its own. Prints the mean of every run and what it is of one thread's.
+Each run is a process of its own. Prints the mean of every run and what it is of one thread's, and
+saves the means. Nothing of ``models`` is imported, which would let all threads sleep.
 """
 
 from __future__ import annotations
 
+import csv
 import os
 import statistics
 import subprocess
@@ -18,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pyro
@@ -27,6 +30,7 @@ from benchmarks.training_step import CASES, training_step
 
 RUNS, STEPS = 10, 20
 LOSSES = ["lemma", "guide"]  # with bounds, and with the exact mass
+RESULTS = Path("results/benchmarks/shared_machine.csv")
 
 
 class Way(NamedTuple):
@@ -84,15 +88,19 @@ def measure(way: Way, loss: str) -> float:
 
 def main() -> None:
     """Prints a table for each loss."""
-    with busy_processes():
+    with busy_processes(), RESULTS.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("loss", "threads", "run", "milliseconds"))
         for loss in LOSSES:
             print(f"\n{loss}, milliseconds per step in {RUNS} runs\n")
             alone = 0.0
             for way in ways():
                 times = [measure(way, loss) for _ in range(RUNS)]
+                writer.writerows((loss, way.name, run, t) for run, t in enumerate(times))
                 alone = alone or statistics.median(times)
                 ratios = f"{statistics.median(times) / alone:.1f}, at most {max(times) / alone:.1f}"
                 print(f"{way.name:<24} {' '.join(f'{t:.0f}' for t in times)}    {ratios} times")
+    print(f"\ntimes        {RESULTS}")
 
 
 if __name__ == "__main__":
