@@ -153,6 +153,8 @@ def tests(settings: Settings) -> Iterator[Row]:
     report, output = (settings.out.resolve() / name for name in ("tests.xml", "tests.txt"))
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-v", str(TESTS), f"--junitxml={report}"]
+    if DEVICE.type == "cuda":
+        command += ["-n", "4"]  # most of the time Python launches kernels
     with output.open("w") as file:
         process = subprocess.Popen(
             command, cwd=TESTS.parents[1], stdout=file, stderr=subprocess.STDOUT
