@@ -87,7 +87,7 @@ class Floor(NamedTuple):
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Mean seconds of a run, after one that warms up; what takes long is done only once."""
+    """Mean seconds of a run, after one that warms up; what takes long is timed only once."""
     run()
     wait()
     start = time.perf_counter()
@@ -164,7 +164,7 @@ def tests(settings: Settings) -> Iterator[Row]:
         except subprocess.TimeoutExpired:
             yield Row("tests", "tests/cuda", "interrupted", "no time")
             process.send_signal(signal.SIGINT)  # it writes what it knows
-            process.wait(20)
+            process.wait(30)
         finally:
             process.kill()
     if process.returncode not in {0, 1, 2}:  # passed, failed, interrupted
@@ -246,13 +246,13 @@ def sections(settings: Settings) -> Iterator[Section]:
     yield "floor", floors
     if DEVICE.type == "cpu":
         yield from steps_of([SMALL], LOSSES)
-        yield "protocol", partial(protocol_rows, protocol.Settings("digits"))
+        yield "protocol", partial(protocol_rows, protocol.Settings("digits", "cpu"))
         return
     yield from steps_of(CASES, LOSSES)
     yield from steps_of(LARGE, ["guide"])
-    yield "protocol", partial(protocol_rows, protocol.Settings("mnist"))
+    for dataset in ("mnist", "fashion-mnist"):
+        yield "protocol", partial(protocol_rows, protocol.Settings(dataset, "cuda"))
     yield from steps_of(WIDE, ["guide"])
-    yield "protocol", partial(protocol_rows, protocol.Settings("fashion-mnist"))
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -270,6 +270,8 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 def main(settings: Settings) -> None:
     """Print all results as they come, and save them."""
+    # Where it is ignored, as in the background of a script, it would not interrupt the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.out.mkdir(parents=True, exist_ok=True)
     card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
     title = f"{card}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"

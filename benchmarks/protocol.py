@@ -8,7 +8,7 @@ DRPM-VC, with everything that an epoch has beside them, and tells how long all e
 protocol take at that rate. On a GPU steps are timed twice: launched kernel by kernel, on
 data that are moved there batch by batch, and replayed as CUDA graphs, on data that stay there,
 which is what ``python -m models.vc`` does. Replayed epochs are whole ones; others end after some
-batches. Images are random.
+batches, which have what an epoch adds to themselves. Images are random, and nothing is validated.
 """
 
 from __future__ import annotations

@@ -88,18 +88,19 @@ def measure(way: Way, loss: str) -> float:
 
 def main() -> None:
     """Prints a table for each loss."""
-    with busy_processes(), RESULTS.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("loss", "threads", "run", "milliseconds"))
+    rows: list[tuple[str, str, int, float]] = []
+    with busy_processes():
         for loss in LOSSES:
             print(f"\n{loss}, milliseconds per step in {RUNS} runs\n")
             alone = 0.0
             for way in ways():
                 times = [measure(way, loss) for _ in range(RUNS)]
-                writer.writerows((loss, way.name, run, t) for run, t in enumerate(times))
+                rows += [(loss, way.name, run, t) for run, t in enumerate(times)]
                 alone = alone or statistics.median(times)
                 ratios = f"{statistics.median(times) / alone:.1f}, at most {max(times) / alone:.1f}"
                 print(f"{way.name:<24} {' '.join(f'{t:.0f}' for t in times)}    {ratios} times")
+    with RESULTS.open("w", newline="") as file:
+        csv.writer(file).writerows([("loss", "threads", "run", "milliseconds"), *rows])
     print(f"\ntimes        {RESULTS}")
 
 

@@ -9,6 +9,7 @@ Python has launched the next; replayed as a graph they follow each other at once
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -168,7 +169,9 @@ class _Step:
         if index.device.type != "cuda":
             self.run(self.index)
         elif not self.is_warm:
-            warm_up(lambda: self.run(self.index))
+            with warnings.catch_warnings():  # the optimiser's: it is to be captured, and is not yet
+                warnings.filterwarnings("ignore", ".*capturable=True", UserWarning)
+                warm_up(lambda: self.run(self.index))
             self.is_warm = True
         else:
             self.graph = self.graph or capture(lambda: self.run(self.index))

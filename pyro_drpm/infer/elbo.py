@@ -195,6 +195,10 @@ class TracePartition_ELBO(TraceMeanField_ELBO):
         """``log q - log p`` or its mean, scaled and masked; ``log q`` for an auxiliary site."""
         if "partition" not in guide_site:
             return _plain_divergence(guide_site, model_site)
+        if all(site is None or site["mask"] is False for site in (guide_site, model_site)):
+            # No mass is computed that nothing is left of.
+            zeros: Tensor = guide_site["value"].new_zeros(guide_site["partition"].batch_shape)
+            return zeros
         term = drawn_term if guide_site["estimator"] is not None else given_term
         if model_site is not None and "partition" in model_site:
             weights = Weights(self._weight(self.gamma), self._weight(self.delta))

@@ -18,6 +18,7 @@ from tests.models.test_captured import EPOCHS, fit
 
 
 @needs_gpu
+@pytest.mark.filterwarnings("ignore:GPU available but not used")  # the first is the CPU's
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("schedule", ["epochs", "steps"])
 def test_replayed_training(

@@ -26,7 +26,7 @@ from tests.host_copies import no_host_copies
 from tests.models.training_checks import as_on_a_gpu
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-# What has to look at values on a GPU as well: exact means, and Pyro's own loss.
+# What has to look at values on a GPU as well: exact means.
 WAITING = {"means"}
 # Without a GPU operations are recorded one by one, which takes long: some of the steps will do.
 CAPTURED = (
@@ -55,7 +55,7 @@ class RandomNumbersOfTheCPU(TorchDispatchMode):
         drawn = result.new_empty(result.shape, device="cpu")
         if name == "exponential_":
             drawn.exponential_(generator=self.generator)
-        elif name in {"rand", "rand_like", "uniform_", "uniform", "native_dropout", "bernoulli_"}:
+        elif name in {"rand", "rand_like", "uniform_", "uniform"}:
             drawn.uniform_(generator=self.generator)
         elif name in {"randn", "randn_like", "normal_", "normal"}:
             drawn.normal_(generator=self.generator)

@@ -172,6 +172,24 @@ def test_what_follows_a_masked_site_has_its_gradient(estimator: Any) -> None:
         check_unbiased(estimate, x)
 
 
+@pytest.mark.parametrize("scores", ["log_assignment", "assignment_changes"])
+def test_no_mass_of_a_masked_site_is_computed(scores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise AssertionError(scores)
+
+    monkeypatch.setattr(DRPM, scores, fail)
+    w = torch.zeros(2, requires_grad=True)
+
+    def partition(masked: bool) -> None:
+        with pyro.plate("draws", 5), poutine.mask(mask=not masked):
+            pyro.sample("Y", DRPM(log_omega=w, log_s=torch.zeros(4)))
+
+    loss = TracePartition_ELBO().differentiable_loss
+    assert loss(lambda: partition(True), lambda: partition(True)) == 0
+    with pytest.raises(AssertionError, match=scores):
+        loss(lambda: partition(False), lambda: partition(True))
+
+
 def test_vectorized_particles_may_not_multiply_a_likelihood(clusters: Any) -> None:
     """A plate after a partition adds a dim to the left of the particles, which then count twice."""
 
