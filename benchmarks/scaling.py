@@ -162,16 +162,8 @@ def draw_softtorch(case: Case) -> Callable[[], object]:
     """The same with softtorch's matrix of a bitonic sorting network."""
     from softtorch import argsort
 
-    return permuting(
-        case,
-        partial(
-            argsort,
-            softness=TEMPERATURE,
-            method="sorting_network",
-            descending=True,
-            standardize=False,
-        ),
-    )
+    soft = partial(argsort, softness=TEMPERATURE, method="sorting_network", standardize=False)
+    return permuting(case, partial(soft, descending=True))
 
 
 def draw_lapsum(case: Case) -> Callable[[], object]:
@@ -196,18 +188,9 @@ def rank_softtorch(case: Case) -> Callable[[], object]:
     """The same by softtorch."""
     from softtorch import rank
 
-    return ranking(
-        case,
-        partial(
-            rank,
-            dim=-1,
-            softness=TEMPERATURE * (case.n - 1),
-            mode="c0",
-            method="fast_soft_sort",
-            descending=False,
-            standardize=False,
-        ),
-    )
+    soft = partial(rank, dim=-1, mode="c0", method="fast_soft_sort", standardize=False)
+    # Its ranks are divided by n - 1.
+    return ranking(case, partial(soft, softness=TEMPERATURE * (case.n - 1), descending=False))
 
 
 OPERATIONS: dict[str, Callable[[Case], Callable[[], object]]] = {
