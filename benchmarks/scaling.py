@@ -379,6 +379,8 @@ def main() -> None:
             same = f"{case.dtype} K={case.num_subsets} L={case.samples} B={case.batch}"
             print(f"{case.operation:<22}{same} n={case.n:<9}{1e3 * cost.seconds:>12.2f} ms", end="")
             print(f"{cost.megabytes:>9.0f} MB", flush=True)
+    if not results:
+        sys.exit("error: nothing could be measured")
     draw_costs(picture, results)
     print(f"\ncosts        {table}\nfigure       {picture}")
 
