@@ -59,6 +59,8 @@ class RandomNumbersOfTheCPU(TorchDispatchMode):
             drawn.uniform_(generator=self.generator)
         elif name in {"randn", "randn_like", "normal_", "normal"}:
             drawn.normal_(generator=self.generator)
+        elif name == "bernoulli_":
+            drawn.bernoulli_(*args[1:], generator=self.generator)
         elif name == "multinomial":
             drawn = torch.multinomial(args[0].cpu(), *args[1:], generator=self.generator)
         else:
