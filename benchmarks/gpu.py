@@ -38,7 +38,7 @@ from models.training.captured import capture, warm_up
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TESTS = Path(__file__).parents[1] / "tests" / "cuda"
 SECONDS = 0.5  # for each time to be measured
-LONG = 3.0  # seconds of a run that is done only once
+LONG = 3.0  # seconds of a run that is timed only once
 
 
 def case_of(n: int, num_subsets: int, batch: int = 1) -> Case:

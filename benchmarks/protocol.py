@@ -7,8 +7,8 @@
 DRPM-VC, with everything that an epoch has beside them, and tells how long all epochs of the
 protocol take at that rate. On a GPU steps are timed twice: launched kernel by kernel, on
 data that are moved there batch by batch, and replayed as CUDA graphs, on data that stay there,
-which is what ``python -m models.vc`` does. Replayed epochs are whole ones; others end after some
-batches, which have what an epoch adds to themselves. Images are random, and nothing is validated.
+which is what ``python -m models.vc`` does. Replayed epochs are whole ones. Others end after some
+batches, so that what an epoch adds weighs more. Images are random, and nothing is validated.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def step_seconds(fit: Fit[LightningModule], batches: Batches, hardware: Hardware
             start = time.perf_counter()
             stage.fit(copy.deepcopy(fit.training), batches)
             seconds.append(time.perf_counter() - start)
-    return (seconds[2] - seconds[1]) / (EPOCHS[2] - EPOCHS[1]) / len(batches)
+    _, shorter, longer = seconds
+    return (longer - shorter) / (EPOCHS[2] - EPOCHS[1]) / len(batches)
 
 
 class Row(NamedTuple):

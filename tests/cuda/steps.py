@@ -112,6 +112,7 @@ LAWS_OF_SIZES: dict[str, Callable[[Tensor], Any]] = {
     "pitman-yor": lambda w: PitmanYorSizes(
         9, 3, w[:, 0].exp(), w[:, 1].sigmoid(), validate_args=False
     ),
+    "fixed": lambda w: FixedSizes(torch.full_like(w, 3.0), 9, validate_args=False),
 }
 
 
