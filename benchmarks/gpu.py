@@ -13,6 +13,7 @@ needs what ``pip install "pyro-drpm[models,test]"`` installs, a C compiler for t
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -154,10 +155,13 @@ def tests(settings: Settings) -> Iterator[Row]:
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-v", str(TESTS), f"--junitxml={report}"]
     if DEVICE.type == "cuda":
-        command += ["-n", "4"]  # most of the time Python launches kernels
+        # Most of the time Python launches kernels.
+        command += ["-p", "xdist.plugin", "-n", "auto", "--maxprocesses", "8"]
+    # Other plugins that are there may warn, which is an error here.
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with output.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=TESTS.parents[1], stdout=file, stderr=subprocess.STDOUT
+            command, cwd=TESTS.parents[1], env=environment, stdout=file, stderr=subprocess.STDOUT
         )
         try:
             process.wait(30 * settings.minutes)

@@ -102,6 +102,20 @@ def test_slow_tests_are_interrupted_and_the_others_reported(
     assert "test_good PASSED" in (tmp_path / "tests.txt").read_text()
 
 
+def test_plugins_of_other_packages_are_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "other-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[pytest11]\nother = broken_plugin\n")
+    (tmp_path / "broken_plugin.py").write_text("raise RuntimeError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (folder / "test_two.py").write_text(TWO_TESTS)
+    rows = list(gpu.tests(gpu.Settings(tmp_path)))
+    assert ("tests", "tests/cuda", "tests", "2") in rows
+
+
 def test_tests_that_do_not_begin_report_nothing_of_a_run_before(
     folder: Path, tmp_path: Path
 ) -> None:
