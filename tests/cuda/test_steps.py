@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from packaging.version import Version
 from torch import Tensor
-from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -144,12 +142,6 @@ def captured(
     return repeat
 
 
-@torch.no_grad()
-def change_parameters(step: Step) -> None:
-    for parameter in step.parameters:
-        parameter += 0.1 * torch.ones_like(parameter).cumsum(-1).sin()
-
-
 @pytest.mark.parametrize("name", CAPTURED)
 def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     step = STEPS[name](device)
@@ -161,7 +153,7 @@ def test_capture(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatc
         found = replay()
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
-        change_parameters(step)
+        step.change_parameters()
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -173,29 +165,3 @@ def test_memory_is_freed_at_once(
         as_on_a_gpu(monkeypatch)
     step = STEPS[name](device)
     assert not tensors_in_cycles(lambda: step())
-
-
-# Older releases compile them in several pieces.
-IN_ONE_GRAPH = Version(torch.__version__) >= Version("2.13")
-
-
-@needs_gpu  # without one, compiled steps have tests of their own
-@pytest.mark.filterwarnings("ignore")  # the compiler's own, which differ between releases
-@pytest.mark.parametrize("name", ["masses", "draws-flow-20"])
-def test_compile(name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The compiler switches off the validation of all distributions, for good.
-    monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
-    step = STEPS[name](device)
-    loss = torch.compile(
-        step.loss,
-        fullgraph=IN_ONE_GRAPH,
-        options={"fallback_random": True},  # its own random numbers are others
-    )
-    compiled = step._replace(loss=loss)
-    for seed in range(2):
-        torch.manual_seed(seed)
-        expected = step()
-        torch.manual_seed(seed)
-        for a, b in zip(compiled(), expected, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
-        change_parameters(step)

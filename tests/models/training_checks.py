@@ -16,6 +16,7 @@ import torch
 
 from models.training.hardware import Hardware
 from pyro_drpm.ops import host
+from pyro_drpm.ops.assignment import subset_sums
 
 __all__ = [
     "CPU",
@@ -116,8 +117,9 @@ def read_curves(repetition: Path) -> dict[str, list[str]]:
 
 
 def as_on_a_gpu(patch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at a value, as it would take a wait for the GPU."""
+    """Nobody looks at a value, as it would take a wait for the GPU, and sums are split."""
     patch.setattr(host, "is_at_hand", lambda tensor: False)
+    patch.setattr(subset_sums, "_copies", lambda subset, num_subsets: 3)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.assignment.ranks import Ranks
+from pyro_drpm.ops.assignment.subset_sums import SubsetSums
 
-__all__ = ["Boundaries", "largest_of_each"]
+__all__ = ["Boundaries"]
 
 
 class Boundaries(NamedTuple):
@@ -92,17 +93,13 @@ def _without_each(log_s: Tensor, total: Tensor, rest: Tensor, ranks: Ranks) -> T
     The difference would lose all digits where one element has nearly all of the sum; that is the
     largest of its subset, for which the others are added up.
     """
-    largest = largest_of_each(log_s, ranks, total.shape)
+    subsets = SubsetSums(ranks.subset, total.shape[-1])
+    largest = subsets.largest(log_s)
     others = log_s.masked_fill(log_s == ranks.of_own(largest), -math.inf)
-    top = largest_of_each(others, ranks, total.shape)
+    top = subsets.largest(others)
     top = torch.where(top.isfinite(), top, 0.0)
     weights = (others - ranks.of_own(top)).exp()
-    sums = torch.zeros_like(top).scatter_add(-1, ranks.subset, weights).log() + top
+    sums = subsets.total(weights).log() + top
     share = (log_s - ranks.of_own(total)).exp()
     difference = ranks.of_own(total) + (-share.clamp(max=0.75)).log1p()
     return torch.where(share > 0.5, ranks.of_own(sums.logaddexp(rest)), difference)
-
-
-def largest_of_each(values: Tensor, ranks: Ranks, shape: torch.Size) -> Tensor:
-    """The largest value of the ranks of each subset, ``-inf`` for an empty one."""
-    return values.new_full(shape, -math.inf).scatter_reduce(-1, ranks.subset, values, "amax")

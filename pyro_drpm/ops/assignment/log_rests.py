@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyro_drpm.ops.assignment.subset_sums import SubsetSums
 from pyro_drpm.ops.second_order import differentiable_gradients
 from pyro_drpm.ops.transforms import transformed
 
@@ -82,12 +83,11 @@ class _OfSubsets(torch.autograd.Function):
     def forward(ctx: Any, log_s: Tensor, Y: Tensor, subset: Tensor) -> Tensor:
         scores = log_s.double()
         # One subset more for those who are absent.
-        shape = torch.Size((*Y.shape[:-2], Y.shape[-2] + 1))
-        top = scores.new_full(shape, -math.inf).scatter_reduce_(-1, subset, scores, "amax")
+        subsets = SubsetSums(subset, Y.shape[-2] + 1)
+        top = subsets.largest(scores)
         top = torch.where(top.isfinite(), top, 0.0)
         weight = (scores - top.gather(-1, subset)).exp()
-        total = torch.zeros_like(top).scatter_add_(-1, subset, weight)
-        log_total = (total.log() + top)[..., 1:-1]
+        log_total = (subsets.total(weight).log() + top)[..., 1:-1]
         result = log_total.flip(-1).logcumsumexp(-1).flip(-1)
         ctx.save_for_backward(log_s, Y, subset, result)
         return result

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.assignment.clocks import Clocks
 from pyro_drpm.ops.assignment.interpolation import interpolated
+from pyro_drpm.ops.assignment.subset_sums import SubsetSums
 from pyro_drpm.ops.chunks import at_once
 
 __all__ = ["Integrals", "Members", "OwnMembers"]
@@ -108,8 +109,8 @@ class OwnMembers(Members):
 
     def __init__(self, log_s: Tensor, subset: Tensor, num_subsets: int) -> None:
         self.log_s = log_s
+        self._subsets = SubsetSums(subset, num_subsets + 1)
         batch_shape = subset.shape[:-1]
-        self._shape = torch.Size((*batch_shape, num_subsets + 1))
         first = torch.arange(math.prod(batch_shape), device=subset.device) * (num_subsets + 1)
         # Of each element, the row in the matrix of all subsets of the batch.
         self.row = (subset + first.view(batch_shape).unsqueeze(-1)).flatten()
@@ -120,16 +121,15 @@ class OwnMembers(Members):
         return self.log_s.flatten() + own_v
 
     def total(self, values: Tensor) -> Tensor:
-        sums = values.new_zeros(self._shape.numel(), dtype=torch.float64)
-        sums = sums.index_add(0, self.row, values.double().flatten())
-        return sums.view(self._shape)[..., :-1]
+        return self._subsets.total(values.double())[..., :-1]
 
     def log_rung(self, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 0, 0, 1))
-        sums = torch.zeros_like(v).flatten(0, -2)
-        for row, log_rate, time in self._own(v):
-            sums.index_add_(0, row, Clocks(log_rate, time).log_rung().double())
-        return sums.view(v.shape)[..., :-1, :]
+        sums = v.new_zeros(self._subsets.shape.numel(), v.shape[-1])
+        for part, log_rate, time in self._own(v):
+            rung = Clocks(log_rate, time).log_rung().double()
+            sums.index_add_(0, self._subsets.place[part], rung)
+        return self._subsets.joined(sums)[..., :-1, :]
 
     def integrate(self, log_rest: Tensor, v: Tensor, by_log_s: bool, by_Y: bool) -> Integrals:
         log_f = log_rest + self.log_rung(v)
@@ -146,8 +146,8 @@ class OwnMembers(Members):
         v, weight = (F.pad(x, (0, 0, 0, 1)) for x in (v, weight))
         weight = weight.flatten(0, -2)
         sums = [
-            (Clocks(log_rate, time).slope() * weight.index_select(0, row)).sum(-1)
-            for row, log_rate, time in self._own(v)
+            (Clocks(log_rate, time).slope() * weight.index_select(0, self.row[part])).sum(-1)
+            for part, log_rate, time in self._own(v)
         ]
         return torch.cat(sums).view(self.log_s.shape)
 
@@ -165,15 +165,17 @@ class OwnMembers(Members):
 
         return interpolated(at, self.log_s, _STRIP, v.shape[-2] * v.shape[-1]).mT
 
-    def _own(self, v: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Of some elements after the other: rows, log-rates and times of their subsets' nodes."""
+    def _own(self, v: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Of some elements after the other: log-rates and times of their subsets' nodes."""
         center, time = (x.flatten(0, -2) for x in _centered(v, self.log_s.dtype))
         step = max(1, at_once(_CHUNK, v) // v.shape[-1])
-        chunks = (x.split(step) for x in (self.row, self.log_s.flatten()))
-        for row, log_s in zip(*chunks, strict=True):
+        log_s = self.log_s.flatten()
+        for start in range(0, len(log_s), step):
+            part = slice(start, start + step)
+            row = self.row[part]
             # Whole rows, many times as fast as gather.
-            log_rate = log_s.unsqueeze(-1) + center.index_select(0, row)
-            yield row, log_rate.to(log_s.dtype), time.index_select(0, row)
+            log_rate = log_s[part].unsqueeze(-1) + center.index_select(0, row)
+            yield part, log_rate.to(log_s.dtype), time.index_select(0, row)
 
 
 def _integrate(

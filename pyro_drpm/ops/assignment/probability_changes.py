@@ -30,13 +30,14 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops import host
-from pyro_drpm.ops.assignment.boundaries import Boundaries, largest_of_each
+from pyro_drpm.ops.assignment.boundaries import Boundaries
 from pyro_drpm.ops.assignment.changes import Changes
 from pyro_drpm.ops.assignment.clocks import log_rung
 from pyro_drpm.ops.assignment.members import OwnMembers
 from pyro_drpm.ops.assignment.orderings import are_equal
 from pyro_drpm.ops.assignment.quadrature import edges, log_peak_of
 from pyro_drpm.ops.assignment.ranks import Ranks
+from pyro_drpm.ops.assignment.subset_sums import SubsetSums
 from pyro_drpm.ops.chunks import at_once
 
 __all__ = ["assignment_probability_changes"]
@@ -132,12 +133,9 @@ def _are_near(log_s: Tensor, width: Tensor) -> bool:
 
 def _extremes(around: Boundaries, ranks: Ranks, rest: Tensor) -> tuple[Tensor, Tensor]:
     """Least and greatest rest of each subset among all neighbors, in logarithms."""
-    ends = []
+    ends, subsets = [], SubsetSums(ranks.subset, rest.shape[-1])
     for sign in (-1, 1):
-        own, later = (
-            sign * largest_of_each(sign * x, ranks, rest.shape)
-            for x in (around.rest_down, around.rest_up)
-        )
+        own, later = (sign * subsets.largest(sign * x) for x in (around.rest_down, around.rest_up))
         ends.append((own, later.gather(-1, around.following)))
     lowest, highest = (
         torch.stack([torch.where(around.active, x, rest) for x in (*end, rest)]) for end in ends
