@@ -45,7 +45,7 @@ docs: $(INSTALLED)  ## Build the documentation into build/docs, warnings are err
 benchmark: $(INSTALLED)  ## Measure one training step of the partition.
 	$(VENV)/bin/python -m benchmarks.training_step
 
-gpu: $(INSTALLED)  ## Test and measure everything on a GPU, in about seven minutes.
+gpu: $(INSTALLED)  ## Test and measure everything on a GPU, in about eight minutes.
 	$(VENV)/bin/python -m benchmarks.gpu
 
 wheel: $(INSTALLED)  ## Build the wheel into dist/.

@@ -1,7 +1,7 @@
 # Copyright Contributors to the pyro-drpm project.
 # SPDX-License-Identifier: Apache-2.0
 
-"""What there is to know about this library on a GPU, in one command of about seven minutes.
+"""What there is to know about this library on a GPU, in one command of about eight minutes.
 
 ``python -m benchmarks.gpu`` runs the tests that are about GPUs, counts and times the kernels of
 training steps, beside what launching so many and moving the results through memory would take, and
@@ -60,7 +60,7 @@ class Settings:
 
     out: Path = Path("runs/gpu")
     """Directory of the table, as CSV and as Markdown."""
-    minutes: float = 7.0
+    minutes: float = 8.0
     """What has not begun by then is left out; the tests are interrupted after half of it."""
 
 
@@ -153,7 +153,8 @@ def tests(settings: Settings) -> Iterator[Row]:
     """Run the tests that are about GPUs."""
     report, output = (settings.out.resolve() / name for name in ("tests.xml", "tests.txt"))
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-v", str(TESTS), f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", "-v", "--durations=10", str(TESTS)]
+    command += [f"--junitxml={report}"]
     if DEVICE.type == "cuda":
         # Most of the time Python launches kernels.
         command += ["-p", "xdist.plugin", "-n", "auto", "--maxprocesses", "8"]
@@ -202,10 +203,12 @@ def steps(case: Case, loss: str) -> Iterator[Row]:
         step = partial(training_step, case, loss)
         if DEVICE.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
         launched = seconds_of(step)
         yield row("launched, ms", f"{1e3 * launched:.2f}")
         if DEVICE.type == "cuda":
-            yield row("peak memory, MB", f"{torch.cuda.max_memory_allocated() / 2**20:.0f}")
+            memory = torch.cuda.max_memory_allocated() - before
+            yield row("peak memory, MB", f"{memory / 2**20:.0f}")
         # The partition is written, and read for its mass and for both gradients.
         entries = case.n * case.num_subsets * case.batch * case.samples
         traffic = 16 * entries / measure_floor().bytes_per_second
