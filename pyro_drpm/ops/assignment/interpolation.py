@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_drpm.ops import host
-from pyro_drpm.ops.precision import full_precision
+from pyro_drpm.ops.precision import full_precision, product
 
 __all__ = ["interpolated"]
 
@@ -74,7 +74,7 @@ def interpolated(
     at_nodes = function(middle + half * nodes)
     at_once = max(1, _CHUNK // (m * (points.numel() // n)))
     parts = ((points - middle) / half).split(at_once, -1)
-    return torch.cat([_shares(x, nodes, weights).to(at_nodes.dtype) @ at_nodes for x in parts], -2)
+    return torch.cat([product(_shares(x, nodes, weights), at_nodes) for x in parts], -2)
 
 
 def _shares(x: Tensor, nodes: Tensor, weights: Tensor) -> Tensor:

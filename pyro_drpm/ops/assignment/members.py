@@ -158,7 +158,7 @@ class OwnMembers(Members):
             batch = torch.broadcast_shapes(log_s.shape[:-1], v.shape[:-2])
             step = _subsets_at_once(batch.numel() * log_s.shape[-1], v)
             sums = [
-                (w.unsqueeze(-2) @ _clocks_at(log_s.unsqueeze(-2), nodes).log_rung().mT).squeeze(-2)
+                (w.unsqueeze(-2) * _clocks_at(log_s.unsqueeze(-2), nodes).log_rung()).sum(-1)
                 for nodes, w in zip(v.split(step, -2), weight.split(step, -2), strict=True)
             ]
             return torch.cat(sums, -2).mT
@@ -194,9 +194,9 @@ def _integrate(
         log_f.append(log_rest_k + sum(sums))
         weight = log_f[-1].softmax(-1).to(y.dtype).unsqueeze(-2)
         if by_log_s:
-            slopes.append(torch.cat([weight @ part.slope().mT for part in clocks], -1).squeeze(-2))
+            slopes.append(torch.cat([(weight * part.slope()).sum(-1) for part in clocks], -1))
         if by_Y:
-            by_entry.append(torch.cat([weight @ part.mT for part in rung], -1).squeeze(-2))
+            by_entry.append(torch.cat([(weight * part).sum(-1) for part in rung], -1))
     all_log_f = torch.cat(log_f, -2)
     return Integrals(
         all_log_f.logsumexp(-1),

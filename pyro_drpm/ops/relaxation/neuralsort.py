@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.labels import subset_of_each, unsort
 from pyro_drpm.ops.overrides import overridable
-from pyro_drpm.ops.precision import full_precision
+from pyro_drpm.ops.precision import full_precision, product
 from pyro_drpm.ops.relaxation.band import (
     band_half_width,
     by_column,
@@ -148,7 +148,7 @@ def _band_product(
 ) -> Tensor:
     n = ordered.shape[-1]
     if reaches_all(half_width, n):
-        return alpha @ whole_rows(ordered, temperature, slice(None), alpha.dtype)
+        return product(alpha, whole_rows(ordered, temperature, slice(None), alpha.dtype))
     band = neural_sort_band(ordered, temperature, half_width, dtype=alpha.dtype)
     columns = by_column(band)[..., half_width : half_width + n, :]
     around = windows(alpha, half_width)
@@ -189,7 +189,7 @@ def _sums_of_whole_rows(
         own = subset[batch, rows].unsqueeze(-1).expand(-1, -1, n)
         slopes = _softmax_slopes(matrix, grad[batch].gather(-2, own))
         column_sum = slopes.sum(-2)
-        moment = 2 * (index * column_sum - index[rows] @ slopes)
+        moment = 2 * ((index - index[rows].unsqueeze(-1)) * slopes).sum(-2)
         return torch.stack([column_sum, moment], -1).to(ordered.dtype)
 
     parts: dict[int, Tensor] = {}
