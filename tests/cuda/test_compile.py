@@ -11,28 +11,13 @@ from __future__ import annotations
 import pytest
 import torch
 from packaging.version import Version
-from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_drpm import DRPM
 from tests.cuda.marks import needs_gpu
-from tests.cuda.steps import Step, random
+from tests.cuda.steps import STEPS
 
 # Older releases compile them in several pieces.
 IN_ONE_GRAPH = Version(torch.__version__) >= Version("2.13")
-
-
-def draws_and_masses(device: torch.device) -> Step:
-    """Of two subsets, which give the compiler less to do than three."""
-    log_omega, log_s = random(2, device=device), random(20, device=device)
-    weight = random(2, 20, device=device, grad=False)
-
-    def loss() -> Tensor:
-        d = DRPM(log_omega=log_omega, log_s=log_s, validate_args=False)
-        Y = d.rsample((4,))
-        return (Y * weight).sum() + d.log_prob(Y).sum()
-
-    return Step(loss, [log_omega, log_s])
 
 
 @needs_gpu  # without one, compiled steps have tests of their own
@@ -40,7 +25,7 @@ def draws_and_masses(device: torch.device) -> Step:
 def test_compile(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     # The compiler switches off the validation of all distributions, for good.
     monkeypatch.setattr(Distribution, "_validate_args", Distribution._validate_args)
-    step = draws_and_masses(device)
+    step = STEPS["draws-flow-20"](device)
     loss = torch.compile(
         step.loss,
         fullgraph=IN_ONE_GRAPH,
