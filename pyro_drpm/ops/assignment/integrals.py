@@ -21,6 +21,7 @@ from torch import Tensor
 from pyro_drpm.ops.assignment.clocks import log_rung
 from pyro_drpm.ops.assignment.members import Members, OwnMembers
 from pyro_drpm.ops.assignment.quadrature import Quadrature, nodes_of
+from pyro_drpm.ops.assignment.subset_sums import SubsetSums
 from pyro_drpm.ops.second_order import differentiable_gradients
 from pyro_drpm.ops.transforms import transformed
 
@@ -135,8 +136,8 @@ def _log_sum(
 
 def _log_rung_of_own(log_s: Tensor, v: Tensor, subset: Tensor) -> Tensor:
     """Sums over the members of each subset at its nodes, shape ``(*batch, K - 1, nodes)``."""
-    row = OwnMembers(log_s, subset, v.shape[-2]).row
-    padded = F.pad(v, (0, 0, 0, 1))
-    log_x = log_s.double().flatten().unsqueeze(-1) + padded.flatten(0, -2).index_select(0, row)
-    sums = torch.zeros_like(padded).flatten(0, -2).index_add(0, row, log_rung(log_x))
-    return sums.view(padded.shape)[..., :-1, :]
+    subsets = SubsetSums(subset, v.shape[-2] + 1)
+    v = F.pad(v, (0, 0, 0, 1))
+    log_x = log_s.double().flatten().unsqueeze(-1) + v.flatten(0, -2).index_select(0, subsets.row)
+    sums = v.new_zeros(subsets.shape.numel(), v.shape[-1])
+    return subsets.joined(sums.index_add(0, subsets.place, log_rung(log_x)))[..., :-1, :]

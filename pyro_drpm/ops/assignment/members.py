@@ -110,14 +110,10 @@ class OwnMembers(Members):
     def __init__(self, log_s: Tensor, subset: Tensor, num_subsets: int) -> None:
         self.log_s = log_s
         self._subsets = SubsetSums(subset, num_subsets + 1)
-        batch_shape = subset.shape[:-1]
-        first = torch.arange(math.prod(batch_shape), device=subset.device) * (num_subsets + 1)
-        # Of each element, the row in the matrix of all subsets of the batch.
-        self.row = (subset + first.view(batch_shape).unsqueeze(-1)).flatten()
         self.count = self.total(torch.ones_like(log_s))
 
     def log_rates(self, v: Tensor) -> Tensor:
-        own_v = F.pad(v, (0, 1)).to(self.log_s.dtype).flatten().index_select(0, self.row)
+        own_v = F.pad(v, (0, 1)).to(self.log_s.dtype).flatten().index_select(0, self._subsets.row)
         return self.log_s.flatten() + own_v
 
     def total(self, values: Tensor) -> Tensor:
@@ -146,7 +142,9 @@ class OwnMembers(Members):
         v, weight = (F.pad(x, (0, 0, 0, 1)) for x in (v, weight))
         weight = weight.flatten(0, -2)
         sums = [
-            (Clocks(log_rate, time).slope() * weight.index_select(0, self.row[part])).sum(-1)
+            (Clocks(log_rate, time).slope() * weight.index_select(0, self._subsets.row[part])).sum(
+                -1
+            )
             for part, log_rate, time in self._own(v)
         ]
         return torch.cat(sums).view(self.log_s.shape)
@@ -172,7 +170,7 @@ class OwnMembers(Members):
         log_s = self.log_s.flatten()
         for start in range(0, len(log_s), step):
             part = slice(start, start + step)
-            row = self.row[part]
+            row = self._subsets.row[part]
             # Whole rows, many times as fast as gather.
             log_rate = log_s[part].unsqueeze(-1) + center.index_select(0, row)
             yield part, log_rate.to(log_s.dtype), time.index_select(0, row)

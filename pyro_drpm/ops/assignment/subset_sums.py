@@ -26,8 +26,9 @@ class SubsetSums:
         num_subsets: How many there are.
 
     Attributes:
-        place: Of each element of the whole batch, the place of its partial result, one dim.
-        shape: Of the partial results, ``(*batch, copies, num_subsets)``.
+        row: Of each element of the whole batch, the row in the matrix of all its subsets, one dim.
+        place: The place of its partial result, likewise.
+        shape: Of the partial results, ``(copies, *batch, num_subsets)``.
 
     Example:
         >>> sums = SubsetSums(torch.tensor([0, 2, 2]), 3)
@@ -39,14 +40,14 @@ class SubsetSums:
 
     def __init__(self, subset: Tensor, num_subsets: int) -> None:
         *batch, n = subset.shape
-        number, device = math.prod(batch), subset.device
         copies = _copies(subset, num_subsets)
-        self.shape = torch.Size((*batch, copies, num_subsets))
-        first = torch.arange(number, device=device) * (copies * num_subsets)
-        place = subset + first.view(*batch, 1)
+        self.shape = torch.Size((copies, *batch, num_subsets))
+        first = torch.arange(math.prod(batch), device=subset.device) * num_subsets
+        row = subset + first.view(*batch, 1)
+        self.row = self.place = row.flatten()
         if copies > 1:
-            place = place + torch.arange(n, device=device) % copies * num_subsets
-        self.place = place.flatten()
+            turn = torch.arange(n, device=subset.device) % copies
+            self.place = (row + turn * self.shape[1:].numel()).flatten()
 
     def total(self, values: Tensor) -> Tensor:
         """Sums over the elements, from ``(*batch, n)`` to ``(*batch, num_subsets)``."""
@@ -57,13 +58,12 @@ class SubsetSums:
         """Maxima over the elements, in the same shapes; ``-inf`` for an empty subset."""
         lowest = values.new_full((self.shape.numel(),), -math.inf)
         partial = lowest.scatter_reduce(0, self.place, values.flatten(), "amax")
-        return partial.view(self.shape).amax(-2)
+        return partial.view(self.shape).amax(0)
 
     def joined(self, sums: Tensor) -> Tensor:
         """Add up partial sums, with dims of any shape behind that of the places."""
         sums = sums.unflatten(0, self.shape)
-        dim = len(self.shape) - 2
-        return sums.squeeze(dim) if self.shape[dim] == 1 else sums.sum(dim)
+        return sums.squeeze(0) if len(sums) == 1 else sums.sum(0)
 
 
 def _copies(subset: Tensor, num_subsets: int) -> int:

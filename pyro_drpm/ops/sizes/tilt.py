@@ -13,7 +13,7 @@ from torch import Tensor
 __all__ = ["tilt"]
 
 # Many weights take a search with the fewest evaluations, few weights one with fewer steps. 256
-# sections are fewest, but torch.compile takes minutes for as many on a GPU.
+# sections would take fewest, but torch.compile takes minutes for as many on a GPU.
 _SECTIONS, _SECTIONS_OF_FEW = 16, 32
 _FEW = 1 << 6
 # Widest range of log-weights that is searched well enough.

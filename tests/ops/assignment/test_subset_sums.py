@@ -27,7 +27,7 @@ def test_of_every_subset(copies: int) -> None:
     subset = torch.randint(K - 1, (*BATCH, N))  # the last one is empty
     values = torch.randn(*BATCH, N, dtype=torch.float64)
     sums = SubsetSums(subset, K)
-    assert sums.shape == (*BATCH, copies, K)
+    assert sums.shape == (copies, *BATCH, K)
     total, largest = sums.total(values), sums.largest(values)
     for k in range(K):
         of_k = values.masked_fill(subset != k, 0.0).sum(-1)
@@ -46,11 +46,12 @@ def test_rows_of_numbers(copies: int) -> None:
 def test_additions_are_spread_on_a_gpu() -> None:
     """Not more than 1,024 numbers, and as many elements for each."""
     subset = torch.zeros(1, 10_000, dtype=torch.long, device="meta")
-    assert SubsetSums(subset, 10).shape == (1, 102, 10)
+    assert SubsetSums(subset, 10).shape == (102, 1, 10)
     assert SubsetSums(subset, 2_000).shape == (1, 1, 2_000)
 
 
 def test_elements_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subset_sums, "_copies", lambda subset, num_subsets: 8)
-    place = SubsetSums(torch.zeros(2, 80, dtype=torch.long), 3).place
-    assert place.bincount(minlength=48).tolist() == [10, 0, 0] * 16
+    sums = SubsetSums(torch.zeros(2, 80, dtype=torch.long), 3)
+    assert sums.place.bincount(minlength=48).tolist() == [10, 0, 0] * 16
+    assert sums.row.tolist() == [0] * 80 + [3] * 80
