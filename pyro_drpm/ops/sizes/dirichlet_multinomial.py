@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_drpm.ops.sizes.tables import SizeTables, joined
+from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = [
     "dirichlet_multinomial_tables",
@@ -54,7 +54,5 @@ def dirichlet_multinomial_tables(concentration: Tensor, total: int) -> SizeTable
         log_tilt = counts * log_success.unsqueeze(-1) + (a * log_failure).unsqueeze(-1)
         return (log_rising_power(a.unsqueeze(-1), counts) + log_tilt).exp()
 
-    start = torch.zeros_like(concentration, dtype=torch.long)
     log_scale = -(everything * log_failure).squeeze(-1) - total * log_success.squeeze(-1)
-    mass, rest = joined(law(concentration), law(of_rest))
-    return SizeTables(total, mass, start, rest, start, offset=0, log_scale=log_scale)
+    return SizeTables.of_all_counts(total, law(concentration), law(of_rest), log_scale)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_drpm.ops.convolution import convolve
-from pyro_drpm.ops.sizes.tables import SizeTables, joined
+from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["NonEmptyFirst", "log_pitman_yor_factors", "pitman_yor_tables"]
 
@@ -82,7 +82,4 @@ def pitman_yor_tables(log_factors: Tensor, total: int) -> SizeTables:
     for law, stopped in zip(mass.unbind(-2)[:0:-1], nothing.unbind(-2)[:0:-1], strict=True):
         rests.append(stopped + convolve(law, rests[-1], 0, total + 1))
     rest = torch.stack([torch.zeros_like(rests[0]), *rests[:0:-1]], -2)
-    mass, rest = joined(mass, rest)
-    start = torch.zeros_like(mass[..., 0], dtype=torch.long)
-    log_scale = log_tops.sum(-1)
-    return NonEmptyFirst(total, mass, start, rest, start, offset=0, log_scale=log_scale)
+    return NonEmptyFirst.of_all_counts(total, mass, rest, log_scale=log_tops.sum(-1))

@@ -15,12 +15,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.convolution import convolve
-from pyro_drpm.ops.sizes.tables import SizeTables, joined
+from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["product_tables"]
 
-_BISECTIONS = 50
+# A search halves its interval so many times. Small tables take one with few operations, large ones
+# one with few evaluations; what is small depends on the device.
+_HALVINGS = 50
+_AT_ONCE, _AT_ONCE_IF_SMALL = 1, 5
+_SMALL_ON_A_CPU = 1 << 13
 
 
 def product_tables(log_factors: Tensor, total: int) -> SizeTables:
@@ -37,9 +42,7 @@ def product_tables(log_factors: Tensor, total: int) -> SizeTables:
     tilted = log_factors + theta[..., None, None] * counts
     mass = tilted.softmax(-1)
     log_scale = tilted.logsumexp(-1).sum(-1) - total * theta
-    start = torch.zeros_like(mass[..., 0], dtype=torch.long)
-    mass, rest = joined(mass, _sums_of_later(mass))
-    return SizeTables(total, mass, start, rest, start, offset=0, log_scale=log_scale)
+    return SizeTables.of_all_counts(total, mass, _sums_of_later(mass), log_scale)
 
 
 def _sums_of_later(mass: Tensor) -> Tensor:
@@ -53,17 +56,24 @@ def _sums_of_later(mass: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _tilt(log_factors: Tensor, counts: Tensor, total: int) -> Tensor:
-    """The ``theta`` of the module, ``(*batch,)``, by bisection.
+    """The ``theta`` of the module, ``(*batch,)``.
 
     A slope beyond all slopes of ``log f_k`` puts nearly all mass on the least or greatest count.
     """
     possible = log_factors.isfinite()
     finite = torch.where(possible, log_factors, 0.0)
     bound = (finite.amax((-1, -2)) - finite.amin((-1, -2))) + 40.0
-    low, high = -bound, bound
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        law = (log_factors + middle[..., None, None] * counts).softmax(-1)
+    evaluated = log_factors.numel() << _AT_ONCE_IF_SMALL
+    is_small = evaluated <= at_once(_SMALL_ON_A_CPU, log_factors)
+    halvings = _AT_ONCE_IF_SMALL if is_small else _AT_ONCE
+    sections = 1 << halvings
+    part = torch.arange(1, sections, device=counts.device).double() / sections
+    log_factors = log_factors.unsqueeze(-3)
+    low, width = -bound.unsqueeze(-1), 2 * bound.unsqueeze(-1)
+    for _ in range(_HALVINGS // halvings):
+        theta = low + width * part
+        law = (log_factors + theta[..., None, None] * counts).softmax(-1)
         is_low = (law * counts).sum((-1, -2)) < total
-        low, high = torch.where(is_low, middle, low), torch.where(is_low, high, middle)
-    return (low + high) / 2
+        width = width / sections
+        low = low + is_low.sum(-1, keepdim=True) * width
+    return (low + width / 2).squeeze(-1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.sizes.partial_sums import differentiable_laws
 
-__all__ = ["TINY", "SizeTables", "joined", "slice_with_zeros"]
+__all__ = ["TINY", "SizeTables", "slice_with_zeros"]
 
 TINY = 1e-300
 
@@ -46,6 +46,14 @@ class SizeTables(NamedTuple):
     offset: int
     log_scale: Tensor
     log_odds: Tensor | None = None
+
+    @classmethod
+    def of_all_counts(cls, total: int, mass: Tensor, rest: Tensor, log_scale: Tensor) -> SizeTables:
+        """Tables whose windows begin at 0, with the gradients of ``mass`` and ``rest`` as given."""
+        mass, rest = _joined(mass, rest)
+        # Two tensors, since an autograd function that is given one twice is not compiled.
+        starts = [torch.zeros_like(mass[..., 0], dtype=torch.long) for _ in range(2)]
+        return cls(total, mass, starts[0], rest, starts[1], offset=0, log_scale=log_scale)
 
     def with_gradients(self, log_odds: Tensor, *, fast: bool = True) -> SizeTables:
         """The same tables in a graph of their own.
@@ -124,7 +132,7 @@ class SizeTables(NamedTuple):
         return self.log_scale + at_total.sum(-1).log()
 
 
-def joined(mass: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+def _joined(mass: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one node of the graph: a backward pass through one of them frees both.
 
     So tables that are kept can be told to be of no more use.
@@ -146,7 +154,7 @@ class _Joined(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        assert ctx.saved_tensors
+        _mass, _rest = ctx.saved_tensors  # an error where they have been freed
         return grads
 
 
