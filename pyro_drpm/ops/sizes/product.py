@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyro_drpm.ops.chunks import at_once
 from pyro_drpm.ops.convolution import convolve
+from pyro_drpm.ops.sizes.search import passing_point
 from pyro_drpm.ops.sizes.tables import SizeTables
 
 __all__ = ["product_tables"]
@@ -66,14 +67,11 @@ def _tilt(log_factors: Tensor, counts: Tensor, total: int) -> Tensor:
     evaluated = log_factors.numel() << _AT_ONCE_IF_SMALL
     is_small = evaluated <= at_once(_SMALL_ON_A_CPU, log_factors)
     halvings = _AT_ONCE_IF_SMALL if is_small else _AT_ONCE
-    sections = 1 << halvings
-    part = torch.arange(1, sections, device=counts.device).double() / sections
-    log_factors = log_factors.unsqueeze(-3)
-    low, width = -bound.unsqueeze(-1), 2 * bound.unsqueeze(-1)
-    for _ in range(_HALVINGS // halvings):
-        theta = low + width * part
+    log_factors, bound = log_factors.unsqueeze(-3), bound.unsqueeze(-1)
+
+    def is_below(theta: Tensor) -> Tensor:
         law = (log_factors + theta[..., None, None] * counts).softmax(-1)
-        is_low = (law * counts).sum((-1, -2)) < total
-        width = width / sections
-        low = low + is_low.sum(-1, keepdim=True) * width
-    return (low + width / 2).squeeze(-1)
+        return (law * counts).sum((-1, -2)) < total
+
+    rounds = _HALVINGS // halvings
+    return passing_point(is_below, -bound, 2 * bound, 1 << halvings, rounds).squeeze(-1)

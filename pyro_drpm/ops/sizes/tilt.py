@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from pyro_drpm.ops.sizes.search import passing_point
+
 __all__ = ["tilt"]
 
 # Many weights take a search with the fewest evaluations, few weights one with fewer steps. 256
@@ -38,14 +40,16 @@ def tilt(log_omega: Tensor, capacities: Tensor, total: int) -> Tensor:
     center = (math.log(total) - (room - total).log()).clamp(-60.0, 40.0)
     low, high = center - log_omega.amax(-1), center - log_omega.amin(-1)
     sections = _SECTIONS_OF_FEW if log_omega.numel() <= _FEW else _SECTIONS
-    part = torch.arange(1, sections, device=room.device).double() / sections
     most, width = most.unsqueeze(-1), (high - low)[..., None, None]
+
+    # Of log-odds, not of their shift: torch.compile would make one huge kernel of several searches.
+    def is_below(log_odds: Tensor) -> Tensor:
+        return (most * torch.sigmoid(log_odds)).sum(-2, keepdim=True) < total
+
     log_odds = (log_omega + low.unsqueeze(-1)).unsqueeze(-1)
-    for _ in range(_num_rounds(total, sections)):
-        mean = (most * torch.sigmoid(log_odds + width * part)).sum(-2, keepdim=True)
-        width = width / sections
-        log_odds = log_odds + (mean < total).sum(-1, keepdim=True) * width
-    return (log_odds + width / 2)[..., 0, 0] - log_omega[..., 0]
+    rounds = _num_rounds(total, sections)
+    log_odds = passing_point(is_below, log_odds, width, sections, rounds)
+    return log_odds[..., 0, 0] - log_omega[..., 0]
 
 
 def _num_rounds(total: int, sections: int) -> int:
